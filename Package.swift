@@ -1,0 +1,50 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// Every Swift target: mode 6, no warning, the upcoming features that are not yet on in mode 6.
+let swiftSettings: [SwiftSetting] = [
+  .swiftLanguageMode(.v6),
+  .treatAllWarnings(as: .error),
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .enableExperimentalFeature("Lifetimes"),
+]
+let strictSettings: [SwiftSetting] = swiftSettings + [.strictMemorySafety()]
+
+/// glibc hides memfd_create, O_DIRECT and their like without it.
+let cSettings: [CSetting] = [.define("_GNU_SOURCE")]
+
+let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+
+let package = Package(
+  name: "vblk",
+  products: [
+    .library(name: "VBlkDriver", targets: ["VBlkDriver"]),
+    .library(name: "VBlkEmu", targets: ["VBlkEmu"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
+  ],
+  targets: [
+    .systemLibrary(
+      name: "CPci", pkgConfig: "pciaccess", providers: [.apt(["libpciaccess-dev"])]),
+    .systemLibrary(name: "CNuma", pkgConfig: "numa", providers: [.apt(["libnuma-dev"])]),
+    .target(name: "CHostIO"),
+    .target(name: "Virtio", swiftSettings: strictSettings),
+    .target(
+      name: "DMAPool", dependencies: ["CHostIO", "CNuma"],
+      cSettings: cSettings, swiftSettings: strictSettings),
+    .target(
+      name: "PCI", dependencies: ["CHostIO", "CPci", "DMAPool"],
+      cSettings: cSettings, swiftSettings: strictSettings),
+    .target(
+      name: "VBlkDriver", dependencies: ["Virtio", "CHostIO", "DMAPool", "PCI", logging],
+      cSettings: cSettings, swiftSettings: swiftSettings),
+    .target(
+      name: "VBlkEmu", dependencies: ["Virtio", "CHostIO", "DMAPool", "PCI", logging],
+      cSettings: cSettings, swiftSettings: strictSettings),
+  ]
+)

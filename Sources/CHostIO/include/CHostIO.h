@@ -1,0 +1,9 @@
+// What Swift cannot say: accesses of an exact width and order, and a few calls of the system whose
+// names or macros Swift does not import. No logic lives here.
+#ifndef CHOSTIO_H
+#define CHOSTIO_H
+
+#include "chio_memory.h"
+#include "chio_system.h"
+
+#endif

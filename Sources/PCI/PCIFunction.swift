@@ -1,0 +1,63 @@
+public import DMAPool
+
+/// One PCI function as VFIO shows it: configuration space, regions, interrupts, DMA, reset.
+///
+/// Regions 0-5 are the BARs. Register accesses are for the control plane; the data plane rings a
+/// doorbell through ``mapped(region:offset:count:)`` where there is a mapping. Safe to call from
+/// any thread, one call at a time a register.
+public protocol PCIFunction: AnyObject, Sendable {
+  /// The function's address ("0000:00:05.0") or the emulated device's name.
+  var name: String { get }
+
+  /// The memory side of the function: whose arenas can be attached.
+  var dma: any DMAMapper { get }
+
+  /// Bytes of configuration space that can be read: 256 or 4,096.
+  var configByteCount: Int { get }
+
+  /// Reads 1, 2 or 4 bytes of configuration space, little-endian.
+  func readConfig(at offset: Int, width: Int) throws(PCIError) -> UInt32
+
+  /// Writes 1, 2 or 4 bytes of configuration space, little-endian.
+  func writeConfig(at offset: Int, width: Int, value: UInt32) throws(PCIError)
+
+  /// Bytes of region `region` (0-5), 0 where there is none.
+  func regionByteCount(_ region: Int) -> UInt64
+
+  /// Reads a register of 1, 2 or 4 bytes, naturally aligned, inside the region. All ones where the
+  /// function is gone.
+  func read(region: Int, offset: UInt64, width: Int) -> UInt32
+
+  /// Writes a register of 1, 2 or 4 bytes, naturally aligned, inside the region.
+  func write(region: Int, offset: UInt64, width: Int, value: UInt32)
+
+  /// The address of `count` bytes of a region in this process, or nil where registers can only be
+  /// reached by ``write(region:offset:width:value:)``. Valid until ``close()``.
+  func mapped(region: Int, offset: UInt64, count: Int) -> UnsafeMutableRawPointer?
+
+  /// Interrupt vectors (MSI-X) that the function has; 0 where there are none.
+  var interruptVectorCount: Int { get }
+
+  /// Makes vector `vector` signal an eventfd, or no longer. The bus owns the MSI-X table and its
+  /// masks.
+  func setInterrupt(vector: Int, eventfd: CInt?) throws(PCIError)
+
+  /// Lets the function do DMA, or not.
+  func setBusMaster(_ enabled: Bool) throws(PCIError)
+
+  /// Resets the function (FLR). Not every function can.
+  func reset() throws(PCIError)
+
+  /// Gives the function back. No call but this one may follow, and this one may be repeated.
+  func close()
+}
+
+extension PCIFunction {
+  /// Vendor and device id, the first four bytes of configuration space.
+  public var identity: (vendor: UInt16, device: UInt16) {
+    get throws(PCIError) {
+      let word = try readConfig(at: 0, width: 4)
+      return (UInt16(truncatingIfNeeded: word), UInt16(truncatingIfNeeded: word >> 16))
+    }
+  }
+}

@@ -1,0 +1,2 @@
+@_exported public import DMAPool
+@_exported public import PCI
