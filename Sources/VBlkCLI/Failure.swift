@@ -5,11 +5,11 @@ internal import VBlk
 
 /// Why a command ends: one line on stderr and an exit code.
 struct Failure: Error, Equatable {
-  let status: ExitStatus
+  let status: ExitReason
   let message: String
 
   /// What was given and what is wrong, what is allowed in its place, what to do.
-  init(_ status: ExitStatus, _ cause: String, allowed: String = "", remedy: String = "") {
+  init(_ status: ExitReason, _ cause: String, allowed: String = "", remedy: String = "") {
     self.status = status
     let advice = [allowed, remedy].filter { !$0.isEmpty }.joined(separator: "; ")
     message = advice.isEmpty ? cause : "\(cause): \(advice)"
@@ -27,7 +27,7 @@ struct Failure: Error, Equatable {
     }
   }
 
-  static func status(of code: PCIError.Code) -> ExitStatus {
+  static func status(of code: PCIError.Code) -> ExitReason {
     switch code {
     case .notFound, .unsupported, .removed: .unavailable
     case .permission: .permission

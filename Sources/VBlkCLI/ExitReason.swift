@@ -1,5 +1,5 @@
 /// The exit codes of vblk: those of sysexits.h where one fits.
-enum ExitStatus: Int32, CaseIterable {
+enum ExitReason: Int32, CaseIterable {
   /// All was done.
   case success = 0
   /// compare or verify found a difference.
