@@ -7,7 +7,7 @@ SWIFT ?= swift
 RELEASE := .build-release
 TSAN := .build-tsan
 APT_PACKAGES := libpciaccess-dev libnuma-dev pkg-config e2fsprogs valgrind
-SOURCES := Sources Tests Package.swift
+SOURCES := Sources Tests Package.swift Docs/Package.swift Docs/Sources
 
 .PHONY: help deps build run test test-tsan lint format docs clean bench-instructions
 .DEFAULT_GOAL := help
@@ -39,11 +39,11 @@ lint: ## swift format, strict
 format: ## Formats the tree in place
 	@$(SWIFT) format --in-place --parallel -r $(SOURCES)
 
-docs: deps ## The documentation of the libraries, as a site in build/docs
+docs: deps ## The documentation of the library products, as sites in build/docs
 	@Docs/build.sh build/docs
 
 bench-instructions: deps ## Instructions per 4 KiB read, counted by callgrind
 	@Benchmarks/instructions.sh
 
 clean: ## Removes everything that was built
-	@rm -rf .build .build-* build Docs/.build Examples/*/.build
+	@rm -rf .build .build-* build Docs/.build
