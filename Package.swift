@@ -46,5 +46,11 @@ let package = Package(
     .target(
       name: "VBlkEmu", dependencies: ["Virtio", "CHostIO", "DMAPool", "PCI", logging],
       cSettings: cSettings, swiftSettings: strictSettings),
+    .testTarget(
+      name: "VirtioTests", dependencies: ["Virtio"],
+      cSettings: cSettings, swiftSettings: strictSettings),
+    .testTarget(
+      name: "DMAPoolTests", dependencies: ["DMAPool", "CHostIO"],
+      cSettings: cSettings, swiftSettings: strictSettings),
   ]
 )
