@@ -66,5 +66,11 @@ let package = Package(
       cSettings: cSettings, swiftSettings: strictSettings),
     .testTarget(
       name: "HouseTests", cSettings: cSettings, swiftSettings: strictSettings),
+    .testTarget(
+      name: "VirtioTests", dependencies: ["Virtio"],
+      cSettings: cSettings, swiftSettings: strictSettings),
+    .testTarget(
+      name: "DMAPoolTests", dependencies: ["DMAPool", "CHostIO"],
+      cSettings: cSettings, swiftSettings: strictSettings),
   ]
 )

@@ -1,5 +1,5 @@
 /// What may follow a device's place in a device string, after commas.
-public struct DeviceOptions: Sendable, Equatable {
+public struct AddressOptions: Sendable, Equatable {
   /// A feature that an emulated device offers unless it is told not to: `event-idx=off`.
   public enum Feature: String, Sendable, CaseIterable {
     /// VIRTIO_F_INDIRECT_DESC.
