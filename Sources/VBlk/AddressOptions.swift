@@ -16,6 +16,9 @@ public struct AddressOptions: Sendable, Equatable {
     case discard
     /// VIRTIO_BLK_F_WRITE_ZEROES.
     case writeZeroes = "write-zeroes"
+
+    /// The specification's name, in small letters.
+    var specificationName: String { self == .indirect ? "indirect-desc" : rawValue }
   }
 
   /// Queues to set up; nil leaves it to the command.
