@@ -46,5 +46,8 @@ let package = Package(
     .target(
       name: "VBlkEmu", dependencies: ["Virtio", "CHostIO", "DMAPool", "PCI", logging],
       cSettings: cSettings, swiftSettings: strictSettings),
+    .testTarget(
+      name: "VBlkEmuTests", dependencies: ["VBlkEmu", "Virtio", "CHostIO"],
+      cSettings: cSettings, swiftSettings: swiftSettings),
   ]
 )
