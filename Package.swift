@@ -52,5 +52,8 @@ let package = Package(
     .testTarget(
       name: "DMAPoolTests", dependencies: ["DMAPool", "CHostIO"],
       cSettings: cSettings, swiftSettings: strictSettings),
+    .testTarget(
+      name: "VBlkEmuTests", dependencies: ["VBlkEmu", "Virtio", "CHostIO"],
+      cSettings: cSettings, swiftSettings: swiftSettings),
   ]
 )

@@ -1,0 +1,5 @@
+/// Wakes the device thread.
+final class ThreadDoorbell: Sendable {
+  func ring(_ index: Int) {}
+  func wake() {}
+}
