@@ -1,9 +1,9 @@
-@_exported public import DMAPool
-@_exported public import PCI
-import Virtio
 import CHostIO
+@_exported public import DMAPool
 import Logging
+@_exported public import PCI
 import Synchronization
+import Virtio
 
 /// A virtio-blk device: opened, described, its queues handed out, reset, closed.
 ///
@@ -338,7 +338,8 @@ extension Device {
     let rings: DMAArena
     let memory: DMAArena
     do {
-      let bounce = options.bounceBlocks * max(Limits.bounceBlockBytes, agreed.limits.logicalBlockSize)
+      let bounce =
+        options.bounceBlocks * max(Limits.bounceBlockBytes, agreed.limits.logicalBlockSize)
       let ringBytes = layouts.reduce(0) { $0 + $1.byteCount + bounce + 64 * 1024 }
       rings = try DMAArena(byteCount: ringBytes, node: function.dma.numaNode, pages: options.pages)
       try rings.attach(to: function.dma)

@@ -252,6 +252,7 @@ extension Queue {
     }
     if dio.pointee.isSynchronous { dio.pointee.count.store(2, ordering: .relaxed) }
     addFixed(
-      dio.pointee.operation, dio: index, byteCount: UInt32(truncatingIfNeeded: dio.pointee.byteCount))
+      dio.pointee.operation, dio: index,
+      byteCount: UInt32(truncatingIfNeeded: dio.pointee.byteCount))
   }
 }

@@ -37,7 +37,8 @@ final class VirtioPCITransport: Sendable {
       guard let common = found.common, let notify = found.notify, let device = found.device,
         found.isr != nil
       else {
-        let reasons = found.passedOver.isEmpty ? "none offered" : found.passedOver.joined(separator: "; ")
+        let reasons =
+          found.passedOver.isEmpty ? "none offered" : found.passedOver.joined(separator: "; ")
         throw VBlkError(
           .deviceUnavailable,
           "\(function.name) lacks a usable common, notify, ISR or device structure (\(reasons))",
