@@ -46,7 +46,7 @@ extension SplitQueue {
 
   /// What ``finishBatch(wantKicks:)`` does after the index is published, with hostile switches on.
   @inline(never)
-  mutating func finishInterposed(from old: UInt16) {
+  mutating func finishInterposed() {
     let hostility = interposition.hostility
     if hostility.contains(.suppressesKicks) {
       // With event indexes: one behind, so it is crossed only a whole turn later.
@@ -61,8 +61,8 @@ extension SplitQueue {
       used.store16(SplitLayout.flagsOffset, 0xFFFE)
     }
     if hostility.contains(.configInterruptStorm) { signals.raiseConfiguration() }
-    guard old != usedPublished, !hostility.contains(.neverNotifies) else { return }
-    notify(from: old)
-    if hostility.contains(.notifiesTwice) { notify(from: old) }
+    guard usedNotified != usedPublished, !hostility.contains(.neverNotifies) else { return }
+    notifyOfPublished()
+    if hostility.contains(.notifiesTwice) { notify() }
   }
 }

@@ -99,24 +99,28 @@ extension SplitQueue {
   /// Does one request as its fault says.
   private mutating func serve(_ request: inout Request) {
     switch request.fault {
-    case nil:
-      execute(&request)
+    case .hold, .delay:
+      stamps[request.head] = HeadStamps.held
+      inFlight[request.number] = request
+    case .drop: stamps[request.head] = HeadStamps.held
+    default:
+      perform(&request)
       completeInterposed(&request)
-    case .status(let status):
-      request.status = status
-      completeInterposed(&request)
+    }
+  }
+
+  /// Executes a request, or does what its fault puts in place of that.
+  mutating func perform(_ request: inout Request) {
+    switch request.fault {
+    case .status(let status): request.status = status
     case .lose:
       request.status = RequestStatus.ok.rawValue
       request.dataWritten = request.writableBytes
       request.wroteAllData = true
-      completeInterposed(&request)
     case .corrupt(let mask):
       execute(&request)
       corrupt(request, mask)
-      completeInterposed(&request)
-    case .hold, .delay, .drop:
-      stamps[request.head] = HeadStamps.held
-      if request.fault != .drop { inFlight[request.number] = request }
+    default: execute(&request)
     }
   }
 
@@ -136,10 +140,26 @@ extension SplitQueue {
   }
 
   /// Executes and completes a request that was held; its head is free again.
-  mutating func finishHeld(_ request: inout Request) {
+  private mutating func finishHeld(_ request: inout Request) {
     stamps[request.head] = stamp
     execute(&request)
     completeInterposed(&request)
+  }
+
+  /// Completes what a rule holds, oldest first, and tells the driver.
+  ///
+  /// - Returns: How many.
+  mutating func releaseHeld() -> Int {
+    guard live, checkMapped() else { return 0 }
+    var count = 0
+    for number in inFlight.keys.sorted() {
+      guard var request = inFlight[number], request.fault == .hold else { continue }
+      inFlight[number] = nil
+      finishHeld(&request)
+      count += 1
+    }
+    finishBatch(wantKicks: true)
+    return count
   }
 
   /// Flips bits of the first data byte of a request that was executed.

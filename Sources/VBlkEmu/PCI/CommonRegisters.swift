@@ -173,7 +173,7 @@ extension DeviceCore {
       return
     }
     let set = file.queues[queue]
-    let refusal = withQueue(queue) {
+    let refusal = queues.withQueue(queue) {
       $0.enable(size: Int(set.size), areas: set.areas, vector: set.vector)
     }
     if let refusal {

@@ -11,7 +11,7 @@ internal import Virtio
 ///
 /// Invariant: both pointers live as long as the disk.
 @safe
-struct DeviceSignals {
+struct DeviceSignals: @unchecked Sendable {
   private struct State: ~Copyable {
     let status = Atomic<UInt8>(0)
     let interruptStatus = Atomic<UInt8>(0)

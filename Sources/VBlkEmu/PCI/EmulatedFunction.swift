@@ -80,7 +80,7 @@ final class EmulatedFunction: PCIFunction {
         .outOfRange, "\(core.name): vector \(vector) of \(core.signals.vectorCount)",
         remedy: "use a vector that the function has")
     }
-    core.withAllStopped {
+    core.queues.withAllStopped {
       core.signals.setEventfd(vector, eventfd)
       if eventfd != nil { core.signals.messageSignalled = true }
     }
@@ -102,7 +102,7 @@ final class EmulatedFunction: PCIFunction {
 
   func close() {
     core.registers.withLock { core.reset(&$0) }
-    core.withAllStopped {
+    core.queues.withAllStopped {
       for vector in 0..<core.signals.vectorCount { core.signals.setEventfd(vector, nil) }
       core.signals.messageSignalled = false
     }

@@ -19,7 +19,7 @@ final class EmulatedIOMMU: DMAMapper {
   deinit {
     mappings.withLock { all in
       for (base, count) in all {
-        _ = core.withAllStopped {
+        _ = core.queues.withAllStopped {
           core.pages.remove(base: base, length: UInt64(count))
         } then: {
           $0.forgetTranslations()
@@ -56,7 +56,7 @@ final class EmulatedIOMMU: DMAMapper {
     }
     let run = unsafe Run(base: deviceAddress, length: UInt64(byteCount), host: memory)
     let free = mappings.withLock { all in
-      core.withAllStopped {
+      core.queues.withAllStopped {
         guard !core.pages.overlaps(base: run.base, length: run.length) else { return false }
         core.pages.insert(run)
         all[run.base] = byteCount
@@ -74,7 +74,7 @@ final class EmulatedIOMMU: DMAMapper {
     let known = mappings.withLock { all in
       guard all[deviceAddress] == byteCount else { return false }
       all[deviceAddress] = nil
-      return core.withAllStopped {
+      return core.queues.withAllStopped {
         core.pages.remove(base: deviceAddress, length: UInt64(byteCount))
       } then: {
         $0.forgetTranslations()

@@ -6,11 +6,13 @@
 @safe
 struct Run {
   /// First device address.
-  var base: UInt64
+  let base: UInt64
   /// Bytes.
-  var length: UInt64
+  let length: UInt64
   /// First byte in this process.
-  var host: UnsafeMutableRawPointer
+  let host: UnsafeMutableRawPointer
+  /// Offsets below this one are followed by ``shortByteCount`` bytes of the run.
+  private let shortLimit: UInt64
 
   /// Longest access that ``short(_:)`` answers, in bytes.
   static var shortByteCount: UInt64 { 64 }
@@ -19,6 +21,7 @@ struct Run {
     self.base = base
     self.length = length
     unsafe self.host = host
+    shortLimit = length < Run.shortByteCount ? 0 : length - Run.shortByteCount + 1
   }
 
   /// No mapping.
@@ -31,11 +34,7 @@ struct Run {
   @inline(__always)
   func short(_ address: UInt64) -> Int? {
     let offset = address &- base
-    // Runs are whole pages, so the subtraction wraps for the empty run only, which is excluded.
-    guard _fastPath(offset < length), _fastPath(length &- offset >= Run.shortByteCount) else {
-      return nil
-    }
-    return Int(truncatingIfNeeded: offset)
+    return _fastPath(offset < shortLimit) ? Int(truncatingIfNeeded: offset) : nil
   }
 
   /// The offset of `address` if all `count` bytes from there on lie in the run.
@@ -65,7 +64,7 @@ struct Run {
 /// 1. An entry that is not 0 points to memory that this table allocated and hasn't freed.
 /// 2. Changes are made with the locks of all queues held; lookups with the lock of one.
 @safe
-struct PageTable {
+struct PageTable: @unchecked Sendable {
   typealias Leaf = UnsafeMutablePointer<UInt>
   private let directory: UnsafeMutablePointer<Leaf?>
 

@@ -57,7 +57,7 @@ extension DeviceCore {
   func applyFeatures(_ file: RegisterFile) {
     let features = file.negotiated
     let cached = file.device.writeback
-    forEachQueue { queue in
+    queues.forEachQueue { queue in
       queue.features = features
       queue.eventIndex = features.contains(.eventIndex)
       queue.indirect = features.contains(.indirectDescriptors)
@@ -86,14 +86,14 @@ extension DeviceCore {
       && !signals.removed
     for index in 0..<queueCount {
       let live = running && file.queues[index].enabled
-      withQueue(index) { $0.live = live && !$0.broken }
+      queues.withQueue(index) { $0.live = live && !$0.broken }
     }
   }
 
   /// Everything back to the start; the status reads 0 only when no queue touches memory any more
   /// (virtio 1.2, 2.4.1).
   func reset(_ file: inout RegisterFile) {
-    forEachQueue { $0.reset() }
+    queues.forEachQueue { $0.reset() }
     file.reset()
     signals.configVector = VirtioPCI.noVector
     signals.clearInterruptStatus()

@@ -6,6 +6,13 @@ struct RangeLimits {
   var discardSegments: UInt32
   var writeZeroesSectors: UInt32
   var writeZeroesSegments: UInt32
+
+  init(_ configuration: EmulatedDisk.Configuration) {
+    discardSectors = configuration.maxDiscardSectors
+    discardSegments = configuration.maxDiscardSegments
+    writeZeroesSectors = configuration.maxWriteZeroesSectors
+    writeZeroesSegments = configuration.maxWriteZeroesSegments
+  }
 }
 
 /// DISCARD and WRITE_ZEROES: a list of ranges, all checked before any is done (virtio 1.2,

@@ -49,9 +49,10 @@ extension SplitQueue {
     var index = 0
     for _ in 0..<count {
       let address = owner.address &+ UInt64(index * SplitLayout.descriptorStride)
-      guard let descriptor = tableDescriptor(address) else {
+      guard let words = loadWords(address) else {
         return broken(.indirectUnmapped, request.head, Int(truncatingIfNeeded: address))
       }
+      let descriptor = Descriptor(words: words)
       guard !descriptor.flags.contains(.indirect) else {
         return broken(.indirectNested, request.head, index)
       }
@@ -65,6 +66,7 @@ extension SplitQueue {
     return broken(.descriptorLoop, request.head, count)
   }
 
+  @inline(__always)
   private mutating func append(
     _ descriptor: Descriptor, _ index: Int, _ request: inout Request
   ) -> Bool {
@@ -99,7 +101,8 @@ extension SplitQueue {
     }
     let total = request.readableBytes + request.writableBytes
     request.cutStatus()
-    guard pages.run(at: request.statusAddress) != nil else {
+    guard controlOffset(request.statusAddress) != nil || pages.run(at: request.statusAddress) != nil
+    else {
       request.framing = .unanswerable
       reportFault(request.statusAddress, 1, .deviceWrites)
       report(.statusMissing, .requestFailed, at: position, value: request.statusAddress)
@@ -124,6 +127,13 @@ extension SplitQueue {
   }
 
   private mutating func copyHeader(_ request: inout Request) -> Bool {
+    let first = request.readable[0]
+    if first.length >= RequestHeader.byteCount {
+      guard let words = loadWords(first.address) else { return false }
+      request.type = UInt32(truncatingIfNeeded: words.0)
+      request.sector = words.1
+      return true
+    }
     var header = RequestHeader(type: 0, sector: 0)
     let copied = unsafe withUnsafeMutableBytes(of: &header) { bytes in
       guard let base = bytes.baseAddress else { return false }

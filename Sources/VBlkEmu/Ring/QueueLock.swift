@@ -14,11 +14,15 @@ internal import Synchronization
 @safe
 struct QueueLock {
   private let word: UnsafeMutablePointer<Atomic<UInt32>>
+  /// Doorbells of a threaded disk, which don't take the lock.
+  private let counter: UnsafeMutablePointer<Atomic<UInt64>>
 
   init() {
     let line = UnsafeMutableRawPointer.allocate(byteCount: 64, alignment: 64)
     unsafe word = line.bindMemory(to: Atomic<UInt32>.self, capacity: 1)
     unsafe word.initialize(to: Atomic(0))
+    unsafe counter = (line + 8).bindMemory(to: Atomic<UInt64>.self, capacity: 1)
+    unsafe counter.initialize(to: Atomic(0))
   }
 
   @inline(__always)
@@ -37,6 +41,10 @@ struct QueueLock {
 
   @inline(__always)
   func unlock() { unsafe word.pointee.store(0, ordering: .releasing) }
+
+  @inline(__always)
+  func countKick() { unsafe counter.pointee.wrappingAdd(1, ordering: .relaxed) }
+  var kicks: UInt64 { unsafe counter.pointee.load(ordering: .relaxed) }
 
   func deallocate() { unsafe UnsafeMutableRawPointer(word).deallocate() }
 }

@@ -174,7 +174,7 @@ extension SplitQueue {
 
   /// Where in ``controlRun`` a header, table or status is; the run is looked up anew if need be.
   @inline(__always)
-  private mutating func controlOffset(_ address: UInt64) -> Int? {
+  mutating func controlOffset(_ address: UInt64) -> Int? {
     if let offset = controlRun.short(address) { return offset }
     refillControlRun(address)
     return controlRun.short(address)

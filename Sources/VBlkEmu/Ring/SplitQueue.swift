@@ -51,6 +51,8 @@ struct SplitQueue: ~Copyable {
   var lastAvailable: UInt16 = 0
   var usedShadow: UInt16 = 0
   var usedPublished: UInt16 = 0
+  /// The used index at the last decision whether to notify.
+  var usedNotified: UInt16 = 0
   var stamp: UInt32 = 1
   let stamps: HeadStamps
 
@@ -66,7 +68,7 @@ struct SplitQueue: ~Copyable {
   var writeThrough = false
   var features: Features = []
   var limits: RangeLimits
-  var serial: [UInt8]
+  var serial: [UInt8] = []
 
   /// Whether each request goes the long way: faults, hostility, a trace or an order are set.
   var interposed = false
@@ -87,7 +89,7 @@ struct SplitQueue: ~Copyable {
 
   init(
     index: Int, maximumSize: Int, pages: PageTable, signals: DeviceSignals, store: Store,
-    capacitySectors: UInt64, limits: RangeLimits, serial: [UInt8]
+    capacitySectors: UInt64, limits: RangeLimits
   ) {
     self.index = index
     stamps = HeadStamps(count: maximumSize)
@@ -96,7 +98,6 @@ struct SplitQueue: ~Copyable {
     self.store = store
     self.capacitySectors = capacitySectors
     self.limits = limits
-    self.serial = serial
     descriptors = Run.empty.memory
     available = Run.empty.memory
     used = Run.empty.memory
@@ -113,6 +114,7 @@ struct SplitQueue: ~Copyable {
     lastAvailable = 0
     usedShadow = 0
     usedPublished = 0
+    usedNotified = 0
     stamp = 1
     stamps.clear()
     features = []
@@ -170,15 +172,14 @@ struct SplitQueue: ~Copyable {
   ///
   /// - Parameter wantKicks: Whether the driver shall kick for the next entry.
   mutating func finishBatch(wantKicks: Bool) {
-    let old = usedPublished
-    if old != usedShadow { publish() }
+    if usedPublished != usedShadow { publish() }
     armKicks(wantKicks)
     // Fences N and K, in one.
     chio_fence_full()
     if _slowPath(interposed) {
-      finishInterposed(from: old)
-    } else if old != usedPublished {
-      notify(from: old)
+      finishInterposed()
+    } else if usedNotified != usedPublished {
+      notifyOfPublished()
     }
   }
 
@@ -208,23 +209,29 @@ struct SplitQueue: ~Copyable {
     }
   }
 
-  /// Notifies the driver of the entries from `old` on unless it has suppressed that (virtio 1.2,
-  /// 2.7.7.2); the caller has fenced (N).
-  mutating func notify(from old: UInt16) {
+  /// Notifies the driver of the entries published since the last decision, unless it has suppressed
+  /// that (virtio 1.2, 2.7.7.2); the caller has fenced (N).
+  mutating func notifyOfPublished() {
     let wanted: Bool
     if eventIndex {
       let event = available.load16(SplitLayout.usedEventOffset(size: Int(size)))
       wanted = RingIndex.crosses(
-        event: RingIndex(event), from: RingIndex(old), to: RingIndex(usedPublished))
+        event: RingIndex(event), from: RingIndex(usedNotified), to: RingIndex(usedPublished))
     } else {
       let flags = available.load16(SplitLayout.flagsOffset)
       wanted = flags & SplitLayout.availableNoInterrupt == 0
     }
+    usedNotified = usedPublished
     if wanted {
-      counters.notifications &+= 1
-      signals.raiseQueue(vector: vector)
+      notify()
     } else {
       counters.suppressedNotifications &+= 1
     }
+  }
+
+  /// Notifies the driver, wanted or not.
+  mutating func notify() {
+    counters.notifications &+= 1
+    signals.raiseQueue(vector: vector)
   }
 }

@@ -28,6 +28,7 @@ extension SplitQueue {
   /// Calls `body` for each piece of `address ..< address + count` that is one run in this process.
   ///
   /// - Returns: False if a part is not mapped: the fault is reported, the pieces before were done.
+  @inline(__always)
   mutating func forEachPiece(
     _ address: UInt64, _ count: UInt64, _ direction: DMAFault.Direction,
     _ body: (UnsafeMutableRawPointer, Int) -> Void
@@ -41,9 +42,10 @@ extension SplitQueue {
       }
       let offset = position &- run.base
       let step = min(left, run.length &- offset)
-      unsafe body(run.host + Int(offset), Int(step))
+      unsafe body(
+        run.host + Int(truncatingIfNeeded: offset), Int(truncatingIfNeeded: step))
       position &+= step
-      left -= step
+      left &-= step
     }
     return true
   }
@@ -110,20 +112,28 @@ extension SplitQueue {
   ///
   /// - Returns: False if it is not mapped; the fault is reported.
   mutating func storeByte(_ address: UInt64, _ value: UInt8) -> Bool {
-    unsafe forEachPiece(address, 1, .deviceWrites) { memory, _ in
-      unsafe chio_store8_once(memory, value)
+    guard let offset = controlOffset(address) else {
+      return unsafe forEachPiece(address, 1, .deviceWrites) { memory, _ in
+        unsafe chio_store8_once(memory, value)
+      }
     }
+    controlRun.memory.store8(offset, value)
+    return true
   }
 
-  /// Loads one descriptor of an indirect table, each byte of it once.
-  mutating func tableDescriptor(_ address: UInt64) -> Descriptor? {
+  /// Loads two words at `address`, each byte of them once; nil, and a fault, where nothing is mapped.
+  mutating func loadWords(_ address: UInt64) -> (UInt64, UInt64)? {
+    if _fastPath(address & 7 == 0), let offset = controlOffset(address) {
+      let memory = controlRun.memory
+      return (memory.load64(offset), memory.load64(offset &+ 8))
+    }
     var words: (UInt64, UInt64) = (0, 0)
     let segment = CollectionOfOne(DataSegment(address: address, length: 16))
     let copied = unsafe withUnsafeMutableBytes(of: &words) { bytes in
       guard let base = bytes.baseAddress else { return false }
       return unsafe copyIn(segment, 16, to: base)
     }
-    return copied ? Descriptor(words: words) : nil
+    return copied ? words : nil
   }
 
   /// Loads descriptor `index` of the ring, which is less than its size, once.

@@ -15,6 +15,7 @@ struct FileStore: Sendable {
   ///   - readOnly: Opens for reading only.
   ///   - blockSize: Logical block in bytes.
   /// - Returns: The store, and the file's bytes.
+  /// - Throws: ``EmulatorError`` that names the path, what is wrong with it and what to do.
   static func open(
     path: String, readOnly: Bool, blockSize: UInt64
   ) throws(EmulatorError) -> (store: FileStore, byteCount: UInt64) {
@@ -165,9 +166,17 @@ struct FileStore: Sendable {
     return 0
   }
 
-  /// Makes the file `byteCount` bytes long.
-  func resize(_ byteCount: UInt64) -> CInt {
-    ftruncate(descriptor, off_t(byteCount)) == 0 ? 0 : errno
+  /// Makes the file `byteCount` bytes long, if it is shorter.
+  ///
+  /// - Throws: ``EmulatorError`` if it can't be.
+  func grow(to byteCount: UInt64) throws(EmulatorError) {
+    let present = lseek(descriptor, 0, SEEK_END)
+    guard present < off_t(byteCount) else { return }
+    guard ftruncate(descriptor, off_t(byteCount)) == 0 else {
+      throw EmulatorError(
+        .system, "can't make the image \(byteCount) bytes long: errno \(errno)",
+        remedy: "open it for writing, on a file system that has files of that size")
+    }
   }
 
   func close() { Glibc.close(descriptor) }

@@ -1,3 +1,4 @@
+internal import CHostIO
 internal import Glibc
 internal import Virtio
 
@@ -12,6 +13,7 @@ struct MemoryStore: @unchecked Sendable {
   let byteCount: UInt64
 
   /// - Parameter byteCount: Bytes, more than 0.
+  /// - Throws: ``EmulatorError`` if there is no address space for it.
   init(byteCount: UInt64) throws(EmulatorError) {
     guard let length = Int(exactly: byteCount),
       let memory = unsafe mmap(
@@ -53,6 +55,25 @@ struct MemoryStore: @unchecked Sendable {
       unsafe memset(base + Int(first), 0, Int(end - first))
     }
     return 0
+  }
+
+  /// The store with `byteCount` bytes at least, the old ones first; this one is void then.
+  ///
+  /// - Throws: ``EmulatorError`` if there is no address space for it; then nothing has changed.
+  func grown(to byteCount: UInt64) throws(EmulatorError) -> MemoryStore {
+    if byteCount <= self.byteCount { return self }
+    let memory = unsafe chio_remap(base, Int(self.byteCount), Int(byteCount))
+    guard let memory = unsafe memory else {
+      throw EmulatorError(
+        .noMemory, "no address space for a memory disk of \(byteCount) bytes",
+        remedy: "choose a smaller size, at most 2^46 bytes")
+    }
+    return unsafe MemoryStore(base: memory, byteCount: byteCount)
+  }
+
+  private init(base: UnsafeMutableRawPointer, byteCount: UInt64) {
+    unsafe self.base = base
+    self.byteCount = byteCount
   }
 
   func close() { unsafe munmap(base, Int(byteCount)) }

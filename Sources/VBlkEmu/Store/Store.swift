@@ -75,6 +75,20 @@ enum Store: Sendable {
     }
   }
 
+  /// Makes the store hold `sectors` sectors at least; it never gets shorter.
+  mutating func grow(to sectors: UInt64) throws(EmulatorError) {
+    let (byteCount, overflow) = sectors.multipliedReportingOverflow(by: Sector.byteCount)
+    guard !overflow, byteCount >> 62 == 0 else {
+      throw EmulatorError(
+        .invalidArgument, "a capacity of \(sectors) sectors", remedy: "choose less than 2^53")
+    }
+    switch self {
+    case .null: break
+    case .memory(let store): self = .memory(try store.grown(to: byteCount))
+    case .file(let store): try store.grow(to: byteCount)
+    }
+  }
+
   /// Ends the use of what the store holds.
   func close() {
     switch self {

@@ -1,5 +1,0 @@
-/// Wakes the device thread.
-final class ThreadDoorbell: Sendable {
-  func ring(_ index: Int) {}
-  func wake() {}
-}
