@@ -72,5 +72,11 @@ let package = Package(
     .testTarget(
       name: "DMAPoolTests", dependencies: ["DMAPool", "CHostIO"],
       cSettings: cSettings, swiftSettings: strictSettings),
+    .testTarget(
+      name: "VBlkEmuTests", dependencies: ["VBlkEmu", "Virtio", "CHostIO"],
+      cSettings: cSettings, swiftSettings: swiftSettings),
+    .testTarget(
+      name: "VBlkDriverTests", dependencies: ["VBlkDriver", "VBlkEmu", "Virtio", "CHostIO"],
+      cSettings: cSettings, swiftSettings: swiftSettings),
   ]
 )

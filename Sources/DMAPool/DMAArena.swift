@@ -25,11 +25,10 @@ public final class DMAArena: DMABlockOwner, @unchecked Sendable {
   public let isLocked: Bool
 
   private struct State: ~Copyable {
-    /// Nil once closed.
-    var pages: SharedPages?
     var mapping: DMAMapping
     var free: FreeList
-    var records = BlockRecords()
+    /// Nil once closed.
+    var pages: SharedPages?
   }
 
   private let state: Mutex<State>
@@ -62,21 +61,15 @@ public final class DMAArena: DMABlockOwner, @unchecked Sendable {
     self.node = chosen
     kernelNode = shared.kernelNode
     let mapping = unsafe DMAMapping(
-      subject: "arena \(number)", memory: shared.memory, choice: .layout(layout))
+      subject: "arena \(number)", number: number, memory: shared.memory, choice: .layout(layout))
     state = Mutex(
-      State(pages: consume shared, mapping: mapping, free: FreeList(byteCount: self.byteCount)))
+      State(mapping: mapping, free: FreeList(byteCount: self.byteCount), pages: consume shared))
     super.init()
   }
 
   deinit {
     state.withLock { state in
-      guard let pages = state.pages.take() else { return }
-      do throws(DMAError) {
-        try state.mapping.detachAll()
-      } catch {
-        state.mapping.abandonAddresses()
-        pages.abandon()
-      }
+      if !state.mapping.closeForGood() { state.pages.take()?.abandon() }
     }
   }
 
@@ -91,7 +84,7 @@ public final class DMAArena: DMABlockOwner, @unchecked Sendable {
   ///   IOMMU meets pages that may move, `.invalidArgument` if it is attached there already,
   ///   `.closed`.
   public func attach(to mapper: any DMAMapper) throws(DMAError) {
-    try withOpenState { (state) throws(DMAError) in try state.mapping.attach(to: mapper) }
+    try state.withLock { (state) throws(DMAError) in try state.mapping.attach(to: mapper) }
   }
 
   /// Ends the arena's mapping in a device; its device addresses stay reserved for the next attach.
@@ -99,13 +92,7 @@ public final class DMAArena: DMABlockOwner, @unchecked Sendable {
   /// - Throws: ``DMAError``: `.inUse` while any buffer is out (its transfers may be with any of the
   ///   devices), `.notAttached`, `.closed`, or the device's own error: then call again.
   public func detach(from mapper: any DMAMapper) throws(DMAError) {
-    try withOpenState { (state) throws(DMAError) in
-      guard state.mapping.isAttached(to: mapper) else {
-        return try state.mapping.detach(from: mapper)
-      }
-      try checkIdle(state, "be detached from \(mapper.name)")
-      try state.mapping.detach(from: mapper)
-    }
+    try state.withLock { (state) throws(DMAError) in try state.mapping.detach(from: mapper) }
   }
 
   /// Whether the device has the arena mapped.
@@ -116,10 +103,10 @@ public final class DMAArena: DMABlockOwner, @unchecked Sendable {
   // MARK: Buffers
 
   /// Bytes that are free, not always in one piece.
-  public var freeByteCount: Int { state.withLock { $0.pages == nil ? 0 : $0.free.byteCount } }
+  public var freeByteCount: Int { state.withLock { $0.mapping.isClosed ? 0 : $0.free.byteCount } }
 
   /// Buffers handed out and not yet back.
-  public var buffersOut: Int { state.withLock { $0.records.inUse } }
+  public var buffersOut: Int { state.withLock { $0.mapping.blocksOut } }
 
   /// Takes a buffer: the first free bytes that fit.
   ///
@@ -145,13 +132,10 @@ public final class DMAArena: DMABlockOwner, @unchecked Sendable {
         remedy: "ask for a power of two up to \(Limits.maximumAlignment)")
     }
     let capacity = roundedUp(byteCount, to: Limits.granule)
-    let record = try withOpenState { (state) throws(DMAError) in
+    let record = try state.withLock { (state) throws(DMAError) in
       let offset = try take(capacity, alignment, oneRun, &state)
-      return unsafe SendableRecord(
-        pointer: state.records.take(
-          state.mapping.block(
-            at: offset, byteCount: byteCount, capacity: capacity, arena: number,
-            owner: .passRetained(self))))
+      return try state.mapping.take(
+        at: offset, byteCount: byteCount, capacity: capacity, owner: self)
     }
     if zeroed {
       unsafe record.pointer.pointee.base.initializeMemory(
@@ -164,12 +148,8 @@ public final class DMAArena: DMABlockOwner, @unchecked Sendable {
   public override func release(_ block: UnsafeMutablePointer<DMABlock>) {
     let record = unsafe SendableRecord(pointer: block)
     state.withLock { state in
-      let block = unsafe record.pointer.pointee
-      precondition(
-        block.arena == number, "a DMA buffer is released twice, or to an arena not its own")
-      let offset = Int(block.arenaOffset)
-      state.free.give(offset..<offset + block.capacity)
-      unsafe state.records.give(record.pointer)
+      let extent = state.mapping.give(record)
+      state.free.give(extent)
     }
     unsafe Unmanaged.passUnretained(self).release()
   }
@@ -179,10 +159,8 @@ public final class DMAArena: DMABlockOwner, @unchecked Sendable {
   /// - Throws: ``DMAError``: `.inUse` while buffers are out, `.closed`, or the error of a device
   ///   that did not unmap; then the arena is as before, less the devices that did.
   public func close() throws(DMAError) {
-    try withOpenState { (state) throws(DMAError) in
-      try checkIdle(state, "be closed")
-      try state.mapping.detachAll()
-      state.mapping.forgetAddresses()
+    try state.withLock { (state) throws(DMAError) in
+      try state.mapping.close("closed")
       state.pages = nil
     }
   }
@@ -212,34 +190,11 @@ extension DMAArena {
     }
   }
 
-  private func withOpenState<R: ~Copyable>(
-    _ body: (inout State) throws(DMAError) -> sending R
-  ) throws(DMAError) -> R {
-    try state.withLock { (state) throws(DMAError) in
-      guard state.pages != nil else {
-        throw DMAError(.closed, "arena \(number) is closed", remedy: "make another arena")
-      }
-      return try body(&state)
-    }
-  }
-
-  private func checkIdle(_ state: borrowing State, _ wish: String) throws(DMAError) {
-    guard state.records.inUse == 0 else {
-      throw DMAError(
-        .inUse, "arena \(number) can't \(wish): \(state.records.inUse) of its buffers are out",
-        remedy: "let the transfers end and the buffers go first")
-    }
-  }
-
   /// Takes `capacity` bytes; the arena must have its device addresses.
   private func take(
     _ capacity: Int, _ alignment: Int, _ oneRun: Bool, _ state: inout State
   ) throws(DMAError) -> Int {
-    guard let placement = state.mapping.placement else {
-      throw DMAError(
-        .notAttached, "arena \(number) has no device addresses before its first attach",
-        remedy: "attach it to a device, then allocate")
-    }
+    let placement = try state.mapping.requirePlacement()
     if oneRun, capacity > placement.runByteCount {
       throw DMAError(
         .exhausted,

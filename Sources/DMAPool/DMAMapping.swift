@@ -1,13 +1,11 @@
-/// One piece of memory as devices see it: its device addresses, and who has it mapped.
-///
-/// An arena and a piece of registered memory have one each, under their lock.
+/// One piece of memory as devices see it: its device addresses, who has it mapped, and which of its
+/// blocks are out. The common part of ``DMAArena`` and ``RegisteredMemory``, under their lock.
 ///
 /// Invariants
 /// 1. Device addresses are fixed by the first attach that works, and stay until the memory goes.
-/// 2. They are multiples of their run, never 0, and never inside the memory's own virtual addresses
-///    unless they are physical.
-/// 3. A device is attached exactly when all stretches are mapped in it. Where an unmap failed some
+/// 2. A device is attached exactly when all stretches are mapped in it. Where an unmap failed some
 ///    may be left: then it is neither attached nor free, and only another detach helps.
+/// 3. While blocks are out, no attached device is detached, and the memory stays open.
 @safe
 struct DMAMapping: ~Copyable {
   private struct Attachment {
@@ -18,57 +16,98 @@ struct DMAMapping: ~Copyable {
 
   /// Whose memory it is, for errors.
   let subject: String
+  /// The owner's number.
+  let number: UInt32
   /// The memory, in whole pages.
   let memory: UnsafeMutableRawBufferPointer
-  /// Where it lies for devices; nil before the first attach.
-  private(set) var placement: DMAPlacement?
   private let choice: DMAPlacement.Choice
+  private var placement: DMAPlacement?
   private var attachments: [Attachment] = []
+  private var records = BlockRecords()
+  private(set) var isClosed = false
 
   /// Nothing is mapped yet.
-  init(subject: String, memory: UnsafeMutableRawBufferPointer, choice: DMAPlacement.Choice) {
+  init(
+    subject: String, number: UInt32, memory: UnsafeMutableRawBufferPointer,
+    choice: DMAPlacement.Choice
+  ) {
     self.subject = subject
+    self.number = number
     unsafe self.memory = memory
     self.choice = choice
   }
 
-  /// Names of the devices that have anything of it mapped.
-  var deviceNames: [String] { attachments.map(\.mapper.name) }
+  /// Blocks that are out.
+  var blocksOut: Int { records.inUse }
 
   /// Whether `mapper` has all of it mapped.
   func isAttached(to mapper: any DMAMapper) -> Bool {
     attachments.contains { $0.mapper === mapper && $0.mapped == placement?.stretches.count }
   }
 
-  /// Maps the memory for a device; on an error nothing is left mapped in it.
-  mutating func attach(to mapper: any DMAMapper) throws(DMAError) {
-    if attachments.contains(where: { $0.mapper === mapper }) {
-      throw isAttached(to: mapper)
-        ? DMAError(
-          .invalidArgument, "\(subject) is attached to \(mapper.name) already",
-          remedy: "attach it once")
-        : DMAError(
-          .mapRefused, "\(subject) is still partly mapped in \(mapper.name), which failed to unmap",
-          remedy: "detach it again, or reset the device")
+  /// Where the memory lies for devices.
+  func requirePlacement() throws(DMAError) -> DMAPlacement {
+    try checkOpen()
+    guard let placement else {
+      throw DMAError(
+        .notAttached, "\(subject) has no device addresses before its first attach",
+        remedy: "attach it to a device first")
     }
+    return placement
+  }
+
+  private func checkOpen() throws(DMAError) {
+    guard !isClosed else {
+      throw DMAError(.closed, "\(subject) is closed", remedy: "make another one")
+    }
+  }
+
+  private func checkIdle(_ wish: String) throws(DMAError) {
+    guard blocksOut == 0 else {
+      throw DMAError(
+        .inUse, "\(subject) can't be \(wish): \(blocksOut) of its buffers are out",
+        remedy: "let the transfers end and the buffers go first")
+    }
+  }
+}
+
+/// Devices.
+extension DMAMapping {
+  /// Maps the memory for a device; on an error nothing has changed.
+  mutating func attach(to mapper: any DMAMapper) throws(DMAError) {
+    try checkOpen()
+    try checkUnknown(mapper)
+    let isFirst = placement == nil
     let placement = try placement(for: mapper)
+    self.placement = placement
+    let index = attachments.count
     attachments.append(Attachment(mapper: mapper, mapped: 0))
-    let last = attachments.count - 1
     do throws(DMAError) {
+      guard let start = unsafe memory.baseAddress else { preconditionFailure("no memory") }
       for stretch in placement.stretches {
-        guard let start = unsafe memory.baseAddress else { preconditionFailure("no memory") }
         try unsafe mapper.map(
           start + stretch.offset, byteCount: stretch.byteCount,
           deviceAddress: stretch.deviceAddress)
-        attachments[last].mapped += 1
+        attachments[index].mapped += 1
       }
-      self.placement = placement
     } catch {
-      try? unmapAll(last)
-      // If that failed too, the attachment stays, and with it the addresses.
-      if !attachments.isEmpty { self.placement = placement }
+      // If the unmap fails too, the attachment stays, and with it the addresses.
+      try? unmap(index)
+      if isFirst, attachments.isEmpty { self.placement = nil }
       throw error
     }
+  }
+
+  private func checkUnknown(_ mapper: any DMAMapper) throws(DMAError) {
+    guard attachments.contains(where: { $0.mapper === mapper }) else { return }
+    if isAttached(to: mapper) {
+      throw DMAError(
+        .invalidArgument, "\(subject) is attached to \(mapper.name) already",
+        remedy: "attach it once")
+    }
+    throw DMAError(
+      .mapRefused, "\(subject) is still partly mapped in \(mapper.name), which failed to unmap it",
+      remedy: "detach it again, or reset the device")
   }
 
   private func placement(for mapper: any DMAMapper) throws(DMAError) -> DMAPlacement {
@@ -81,39 +120,20 @@ struct DMAMapping: ~Copyable {
 
   /// Ends the mapping in a device.
   mutating func detach(from mapper: any DMAMapper) throws(DMAError) {
+    try checkOpen()
     guard let index = attachments.firstIndex(where: { $0.mapper === mapper }) else {
       throw DMAError(
         .notAttached, "\(subject) is not attached to \(mapper.name)",
         remedy: "detach it only where it was attached")
     }
-    try unmapAll(index)
-  }
-
-  /// Ends all mappings, as far as the devices let it, and throws the first error.
-  mutating func detachAll() throws(DMAError) {
-    var failure: DMAError?
-    for index in attachments.indices.reversed() {
-      do throws(DMAError) { try unmapAll(index) } catch { failure = failure ?? error }
-    }
-    if let failure { throw failure }
-  }
-
-  /// Gives the device addresses back; nothing may be attached.
-  mutating func forgetAddresses() {
-    precondition(attachments.isEmpty, "\(subject) loses its addresses while a device maps them")
-    placement = nil
-  }
-
-  /// Keeps the device addresses taken until the process ends: a device may still use them.
-  mutating func abandonAddresses() {
-    guard let placement else { return }
-    _ = unsafe Unmanaged.passRetained(placement)
+    if isAttached(to: mapper) { try checkIdle("detached from \(mapper.name)") }
+    try unmap(index)
   }
 
   /// Unmaps the last stretch first, and forgets the device when none is left.
-  private mutating func unmapAll(_ index: Int) throws(DMAError) {
-    while attachments[index].mapped > 0, let placement {
-      let stretch = placement.stretches[attachments[index].mapped - 1]
+  private mutating func unmap(_ index: Int) throws(DMAError) {
+    while attachments[index].mapped > 0 {
+      let stretch = try requirePlacement().stretches[attachments[index].mapped - 1]
       try attachments[index].mapper.unmap(
         deviceAddress: stretch.deviceAddress, byteCount: stretch.byteCount)
       attachments[index].mapped -= 1
@@ -121,27 +141,69 @@ struct DMAMapping: ~Copyable {
     attachments.remove(at: index)
   }
 
-  /// The record of the part that begins at `offset`.
+  /// Ends all mappings and gives the device addresses back. On an error the memory stays open, less
+  /// the devices that let it go.
+  mutating func close(_ wish: String) throws(DMAError) {
+    try checkOpen()
+    try checkIdle(wish)
+    var failure: DMAError?
+    for index in attachments.indices.reversed() {
+      do throws(DMAError) { try unmap(index) } catch { failure = failure ?? error }
+    }
+    if let failure { throw failure }
+    placement = nil
+    isClosed = true
+  }
+
+  /// Closes the memory when its owner dies.
+  ///
+  /// - Returns: Whether it may be given back. If a device did not let go, the pages must stay, and
+  ///   the device addresses stay taken until the process ends.
+  mutating func closeForGood() -> Bool {
+    do throws(DMAError) {
+      if !isClosed { try close("closed") }
+      return true
+    } catch {
+      if let placement { _ = unsafe Unmanaged.passRetained(placement) }
+      return false
+    }
+  }
+}
+
+/// Blocks.
+extension DMAMapping {
+  /// Hands out the record of a part of the memory.
   ///
   /// - Parameters:
-  ///   - offset: Bytes from the start of the memory.
+  ///   - offset: Where it begins, in bytes from the start of the memory.
   ///   - byteCount: Bytes in use.
   ///   - capacity: Bytes of the part.
-  ///   - arena: The owner's number.
   ///   - owner: The owner, retained for the block.
-  /// - Returns: The record; the memory must have its device addresses.
-  func block(
-    at offset: Int, byteCount: Int, capacity: Int, arena: UInt32, owner: Unmanaged<DMABlockOwner>
-  ) -> DMABlock {
-    guard let placement, let start = unsafe memory.baseAddress else {
-      preconditionFailure("\(subject) has no device addresses")
-    }
+  /// - Returns: The record.
+  /// - Throws: ``DMAError`` `.closed`, or `.notAttached` while there are no device addresses.
+  mutating func take(
+    at offset: Int, byteCount: Int, capacity: Int, owner: DMABlockOwner
+  ) throws(DMAError) -> SendableRecord {
+    let placement = try requirePlacement()
+    guard let start = unsafe memory.baseAddress else { preconditionFailure("no memory") }
     var block = unsafe DMABlock(
-      base: start + offset, deviceAddress: 0, byteCount: byteCount, plainArena: 0, arena: arena,
+      base: start + offset, deviceAddress: 0, byteCount: byteCount, plainArena: 0, arena: number,
       capacity: capacity, runs: placement.addresses, runShift: placement.runShift,
-      arenaOffset: UInt64(offset), owner: owner)
+      arenaOffset: UInt64(offset), owner: .passRetained(owner))
     block.locate()
-    return block
+    return unsafe SendableRecord(pointer: records.take(block))
+  }
+
+  /// Takes a record back; its owner must then be released.
+  ///
+  /// - Returns: The bytes that the block had.
+  mutating func give(_ record: SendableRecord) -> Range<Int> {
+    let block = unsafe record.pointer.pointee
+    precondition(
+      block.arena == number, "a DMA buffer is released twice, or to memory that it is not from")
+    unsafe records.give(record.pointer)
+    let offset = Int(block.arenaOffset)
+    return offset..<offset + block.capacity
   }
 }
 
@@ -153,4 +215,10 @@ extension DMABlock {
     deviceAddress = isOneRun ? first.deviceAddress : 0
     plainArena = isOneRun ? arena : 0
   }
+}
+
+/// A block's record on its way through a lock: one owner at a time, as ``DMABuffer`` has it.
+@safe
+struct SendableRecord: @unchecked Sendable {
+  let pointer: UnsafeMutablePointer<DMABlock>
 }

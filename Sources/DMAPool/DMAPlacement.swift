@@ -52,8 +52,8 @@ final class DMAPlacement {
     let table = UnsafeMutablePointer<UInt64>.allocate(capacity: runs.count + 1)
     for (index, address) in runs.enumerated() {
       precondition(
-        address == DMABlock.hole || address & (1 << runShift - 1) == 0,
-        "run \(index) at device address \(address) is not aligned to its size")
+        address == DMABlock.hole || address & UInt64(Limits.pageByteCount - 1) == 0,
+        "run \(index) at device address \(address) does not start a page")
       unsafe (table + index).initialize(to: address)
     }
     unsafe (table + runs.count).initialize(to: DMABlock.hole)

@@ -32,11 +32,6 @@ struct ProcessMap {
     self.entries = entries
   }
 
-  /// The first byte of `range` that can't be read and written, or nil.
-  func firstHole(in range: Range<UInt>) -> UInt? {
-    readWriteParts(of: range).firstGap(in: range)
-  }
-
   /// The parts of `range` that can be read and written, by address, joined where they touch.
   func readWriteParts(of range: Range<UInt>) -> [Range<UInt>] {
     var parts: [Range<UInt>] = []
@@ -49,6 +44,20 @@ struct ProcessMap {
       }
     }
     return parts
+  }
+
+  /// The parts widened to the pages that they are in, each inside one mapping; needs a detailed
+  /// map. A part of a huge page can be neither locked nor advised.
+  func wholePages(of parts: [Range<UInt>]) -> [Range<UInt>] {
+    var result: [Range<UInt>] = []
+    for part in parts {
+      for entry in entries where entry.addresses.overlaps(part) {
+        let mask = UInt(entry.pageByteCount ?? Limits.pageByteCount) - 1
+        let pages = part.lowerBound & ~mask..<(part.upperBound + mask) & ~mask
+        result.append(pages.clamped(to: entry.addresses))
+      }
+    }
+    return result
   }
 
   /// Whether all of `range` is in pages of at least `byteCount` bytes; needs a detailed map.
@@ -79,5 +88,13 @@ extension [Range<UInt>] {
     var low = range.lowerBound
     for part in self where part.contains(low) { low = part.upperBound }
     return low < range.upperBound ? low : nil
+  }
+
+  /// For each 4 KiB page of `range`, whether no range of this list holds it.
+  func holes(in range: Range<UInt>) -> [Bool] {
+    let page = Limits.pageByteCount
+    return stride(from: range.lowerBound, to: range.upperBound, by: page).map { address in
+      !contains { $0.contains(address) }
+    }
   }
 }

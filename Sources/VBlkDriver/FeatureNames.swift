@@ -1,3 +1,5 @@
+internal import Virtio
+
 extension DeviceInfo {
   /// The features that the device offers, by the specification's names.
   public var offeredNames: [String] { offered.described }

@@ -24,12 +24,12 @@ enum JobThreads {
         let result = Result { try body(number) }
         results.values.withLock { $0[number] = result }
       }
-      let context = Unmanaged.passRetained(job)
+      let context = unsafe Unmanaged.passRetained(job)
       var thread = pthread_t()
       let status = unsafe pthread_create(
         &thread, nil,
         { context in
-          guard let context else { return nil }
+          guard let context = unsafe context else { return nil }
           unsafe Unmanaged<Job>.fromOpaque(context).takeRetainedValue().body()
           return nil
         }, context.toOpaque())

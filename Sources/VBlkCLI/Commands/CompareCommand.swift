@@ -40,10 +40,14 @@ struct Comparison: ~Copyable {
   private let byteCount: UInt64
 
   init(_ left: OpenedDevice, _ right: OpenedDevice) throws {
-    leftQueue = try left.device.makeQueue()
-    rightQueue = try right.device.makeQueue()
-    leftBuffer = try left.device.memory.allocate(byteCount: Transfer.chunkByteCount)
-    rightBuffer = try right.device.memory.allocate(byteCount: Transfer.chunkByteCount)
+    let leftQueue = try left.device.makeQueue()
+    let rightQueue = try right.device.makeQueue()
+    let leftBuffer = try left.device.memory.allocate(byteCount: Transfer.chunkByteCount)
+    let rightBuffer = try right.device.memory.allocate(byteCount: Transfer.chunkByteCount)
+    self.leftQueue = leftQueue
+    self.rightQueue = rightQueue
+    self.leftBuffer = leftBuffer
+    self.rightBuffer = rightBuffer
     byteCount = min(left.capacity, right.capacity)
   }
 

@@ -41,15 +41,18 @@ struct Copier: ~Copyable {
   ///   - destination: What is written, at least as large.
   ///   - isFresh: The destination is known to be all zeroes.
   init(_ source: OpenedDevice, to destination: OpenedDevice, isFresh: Bool) throws {
+    // Queues first: a value that holds one is made whole or not at all.
+    try destination.device.attach(source.device.memory)
+    let reading = try source.device.makeQueue()
+    let writing = try destination.device.makeQueue()
+    self.reading = reading
+    self.writing = writing
     self.source = source
     self.destination = destination
     self.isFresh = isFresh
     total = source.capacity
     granule = max(
       ZeroRuns.granuleByteCount, Int(source.blockByteCount), Int(destination.blockByteCount))
-    try destination.device.attach(source.device.memory)
-    reading = try source.device.makeQueue()
-    writing = try destination.device.makeQueue()
   }
 
   /// Copies everything and makes it durable. An error or ^C ends it when all is back that was under

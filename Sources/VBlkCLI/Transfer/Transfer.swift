@@ -10,9 +10,11 @@ struct Transfer: ~Copyable {
   private var buffer: DMABuffer
 
   init(_ opened: OpenedDevice) throws {
+    let queue = try opened.device.makeQueue()
+    let buffer = try opened.device.memory.allocate(byteCount: Self.chunkByteCount)
     self.opened = opened
-    queue = try opened.device.makeQueue()
-    buffer = try opened.device.memory.allocate(byteCount: Self.chunkByteCount)
+    self.queue = queue
+    self.buffer = buffer
   }
 
   /// Reads a range of the device into a stream.
