@@ -76,7 +76,7 @@ public final class RegisteredMemory: DMABlockOwner, @unchecked Sendable {
       throw DMAError(
         .lockRefused,
         "the memory at \(hex(UInt64(start))) can't be kept out of children (\(error))",
-        remedy: "register fewer, larger pieces: each may cost a mapping (vm.max_map_count)")
+        remedy: "keep it mapped, and register fewer, larger pieces (vm.max_map_count)")
     }
     byteCount = memory.count
     firstHole = gap.map { Int($0 - start) }

@@ -227,7 +227,7 @@ import Testing
   @Test("a buffer released twice traps")
   func doubleRelease() async {
     let result = await #expect(
-      processExitsWith: .signal(SIGILL), observing: [\.standardErrorContent]
+      processExitsWith: .signal(trapSignal), observing: [\.standardErrorContent]
     ) {
       let (arena, _) = try ArenaTests.attached()
       let block = unsafe try arena.allocate(byteCount: 64).intoBlock()
@@ -240,7 +240,7 @@ import Testing
   @Test("a buffer released to another arena traps")
   func foreignRelease() async {
     let result = await #expect(
-      processExitsWith: .signal(SIGILL), observing: [\.standardErrorContent]
+      processExitsWith: .signal(trapSignal), observing: [\.standardErrorContent]
     ) {
       let (arena, _) = try ArenaTests.attached()
       let (other, _) = try ArenaTests.attached()
@@ -252,7 +252,7 @@ import Testing
   @Test("a length beyond the capacity traps")
   func tooLong() async {
     let result = await #expect(
-      processExitsWith: .signal(SIGILL), observing: [\.standardErrorContent]
+      processExitsWith: .signal(trapSignal), observing: [\.standardErrorContent]
     ) {
       let (arena, _) = try ArenaTests.attached()
       var buffer = try arena.allocate(byteCount: 64)
@@ -264,7 +264,7 @@ import Testing
   @Test("an owner that takes nothing back traps")
   func ownerless() async {
     let result = await #expect(
-      processExitsWith: .signal(SIGILL), observing: [\.standardErrorContent]
+      processExitsWith: .signal(trapSignal), observing: [\.standardErrorContent]
     ) {
       let (arena, _) = try ArenaTests.attached()
       unsafe DMABlockOwner().release(try arena.allocate(byteCount: 64).intoBlock())
@@ -277,7 +277,7 @@ import Testing
     #expect(DMAArena.number(after: 0) == 1)
     #expect(DMAArena.number(after: .max - 1) == .max)
     let result = await #expect(
-      processExitsWith: .signal(SIGILL), observing: [\.standardErrorContent]
+      processExitsWith: .signal(trapSignal), observing: [\.standardErrorContent]
     ) {
       _ = DMAArena.number(after: .max)
     }

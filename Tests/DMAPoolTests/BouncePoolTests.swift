@@ -120,7 +120,7 @@ import Testing
   @Test("a block given twice traps")
   func doubleGive() async {
     let result = await #expect(
-      processExitsWith: .signal(SIGILL), observing: [\.standardErrorContent]
+      processExitsWith: .signal(trapSignal), observing: [\.standardErrorContent]
     ) {
       let (arena, _) = try ArenaTests.attached()
       var pool = try BouncePool(count: 2, blockByteCount: 512, from: arena)
@@ -134,7 +134,7 @@ import Testing
   @Test("a block of another pool traps")
   func foreignGive() async {
     let result = await #expect(
-      processExitsWith: .signal(SIGILL), observing: [\.standardErrorContent]
+      processExitsWith: .signal(trapSignal), observing: [\.standardErrorContent]
     ) {
       let (arena, _) = try ArenaTests.attached()
       var pool = try BouncePool(count: 2, blockByteCount: 512, from: arena)
@@ -148,7 +148,7 @@ import Testing
   @Test("a bounce block that dies as a DMABuffer traps")
   func asBuffer() async {
     let result = await #expect(
-      processExitsWith: .signal(SIGILL), observing: [\.standardErrorContent]
+      processExitsWith: .signal(trapSignal), observing: [\.standardErrorContent]
     ) {
       let (arena, _) = try ArenaTests.attached()
       var pool = try BouncePool(count: 2, blockByteCount: 512, from: arena)

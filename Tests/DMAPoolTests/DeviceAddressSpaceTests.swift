@@ -113,7 +113,7 @@ import Testing
   @Test("a window that is not taken can't be freed")
   func foreignFree() async {
     let result = await #expect(
-      processExitsWith: .signal(SIGILL), observing: [\.standardErrorContent]
+      processExitsWith: .signal(trapSignal), observing: [\.standardErrorContent]
     ) {
       DeviceAddressSpace().free(4096...8191)
     }

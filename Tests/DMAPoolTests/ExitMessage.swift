@@ -2,7 +2,7 @@ import Glibc
 import Testing
 
 /// What a trap exits with.
-let SIGILL = Glibc.SIGILL
+let trapSignal = SIGILL
 
 /// Expects that a process which trapped said why. A release build prints no message (measured), so
 /// it is looked for in debug builds only.

@@ -81,7 +81,7 @@ import Testing
   @Test("bytes freed twice trap")
   func doubleGive() async {
     let result = await #expect(
-      processExitsWith: .signal(SIGILL), observing: [\.standardErrorContent]
+      processExitsWith: .signal(trapSignal), observing: [\.standardErrorContent]
     ) {
       var list = FreeList(byteCount: 256)
       _ = list.take(128, alignment: 64)

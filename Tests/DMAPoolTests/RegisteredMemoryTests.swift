@@ -126,6 +126,22 @@ import Testing
     }
   }
 
+  @Test("a page that is not mapped at all is a hole")
+  func unmapped() async {
+    await #expect(processExitsWith: .success) {
+      let pages = try UserPages(3)
+      guard unsafe munmap(pages.bytes.baseAddress! + 4096, 4096) == 0 else { exit(3) }
+      let error = #expect(throws: DMAError.self) { _ = try unsafe RegisteredMemory(pages.bytes) }
+      #expect(error?.code == .notPinnable)
+      #expect(error?.cause.hasPrefix("byte 4096 of the memory") == true)
+      let memory = try unsafe RegisteredMemory(pages.bytes, holes: .allow)
+      #expect(memory.firstHole == 4096)
+      let device = MockMapper()
+      try memory.attach(to: device)
+      #expect(device.mappings.map(\.byteCount) == [4096, 4096])
+    }
+  }
+
   @Test("memory that is all hole is refused even where holes are allowed")
   func allHole() throws {
     let pages = try UserPages(1, holes: [0])
@@ -228,6 +244,8 @@ import Testing
     }
     #expect(device.mappings.count == 1)
     #expect(try KernelView.flags(at: pages.address).contains("dc"))
+    // They are held for ever, so no other test may get these addresses.
+    pages.leak()
   }
 
   @Test("4 KiB pages are refused for a device without IOMMU, with the reason")
@@ -256,7 +274,7 @@ import Testing
   @Test("pages that nobody holds can't be let go")
   func foreignPages() async {
     let result = await #expect(
-      processExitsWith: .signal(SIGILL), observing: [\.standardErrorContent]
+      processExitsWith: .signal(trapSignal), observing: [\.standardErrorContent]
     ) {
       LockedPages().letGo([4096..<8192])
     }

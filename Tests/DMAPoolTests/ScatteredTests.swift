@@ -129,7 +129,7 @@ import Testing
   @Test("a run that does not begin at a page traps")
   func misaligned() async {
     let result = await #expect(
-      processExitsWith: .signal(SIGILL), observing: [\.standardErrorContent]
+      processExitsWith: .signal(trapSignal), observing: [\.standardErrorContent]
     ) {
       _ = DMAPlacement([0x1800], runShift: 12, byteCount: 4096, window: nil)
     }

@@ -8,17 +8,21 @@ import Testing
 struct UserPages: ~Copyable {
   let bytes: UnsafeMutableRawBufferPointer
 
-  /// Maps and touches pages; those in `holes` are unmapped again.
+  /// Maps and touches pages; those in `holes` can't be read then. They stay reserved, since other
+  /// tests map memory at the same time.
   init(_ count: Int, holes: [Int] = []) throws {
     let start = try unsafe #require(
       unsafe mmap(
         nil, count * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0))
     unsafe bytes = UnsafeMutableRawBufferPointer(start: start, count: count * 4096)
     unsafe bytes.initializeMemory(as: UInt8.self, repeating: 0x55)
-    for hole in holes { unsafe munmap(start + hole * 4096, 4096) }
+    for hole in holes { unsafe mprotect(start + hole * 4096, 4096, PROT_NONE) }
   }
 
   deinit { unsafe munmap(bytes.baseAddress, bytes.count) }
+
+  /// Leaves the pages mapped.
+  consuming func leak() { discard self }
 
   var address: UInt { unsafe UInt(bitPattern: bytes.baseAddress) }
 
