@@ -3,7 +3,7 @@ import Glibc
 
 /// The system's memory: one function a call. Which EINTR is retried is said at each.
 enum HostMemory {
-  /// A new anonymous file in memory, of 2 MiB pages if `huge`. Can't be interrupted: memfd_create(2).
+  /// A new anonymous file in memory, of 2 MiB pages if `huge`. Never interrupted: memfd_create(2).
   static func createFile(huge: Bool) throws(SystemError) -> CInt {
     let result = try HostCall.memfdCreate.perform(retrying: false) {
       Int(unsafe chio_memfd("vblk-dma", huge ? 1 : 0))
