@@ -4,7 +4,7 @@ import Testing
 @testable import DMAPool
 
 /// The seed of a random test: of VBLK_SEED if that is set, else of the clock; a failure prints it.
-struct TestSeed: Sendable, CustomTestStringConvertible {
+struct TestSeed: Sendable {
   let value: UInt64
 
   static let ofThisRun: TestSeed = {
@@ -22,6 +22,4 @@ struct TestSeed: Sendable, CustomTestStringConvertible {
 
   /// How to run this again.
   var replay: Comment { "VBLK_SEED=0x\(String(value, radix: 16))" }
-
-  var testDescription: String { "VBLK_SEED=0x\(String(value, radix: 16))" }
 }
