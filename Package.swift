@@ -16,12 +16,17 @@ let strictSettings: [SwiftSetting] = swiftSettings + [.strictMemorySafety()]
 let cSettings: [CSetting] = [.define("_GNU_SOURCE")]
 
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let arguments: Target.Dependency = .product(
+  name: "ArgumentParser", package: "swift-argument-parser")
+let histogram: Target.Dependency = .product(name: "Histogram", package: "hdrhistogram-swift")
 
 let package = Package(
   name: "vblk",
   products: [
     .library(name: "VBlkDriver", targets: ["VBlkDriver"]),
     .library(name: "VBlkEmu", targets: ["VBlkEmu"]),
+    .library(name: "VBlk", targets: ["VBlk"]),
+    .executable(name: "vblk", targets: ["VBlkCLI"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -46,11 +51,32 @@ let package = Package(
     .target(
       name: "VBlkEmu", dependencies: ["Virtio", "CHostIO", "DMAPool", "PCI", logging],
       cSettings: cSettings, swiftSettings: strictSettings),
+    .target(
+      name: "VBlk", dependencies: ["VBlkDriver", "VBlkEmu", "PCI", "DMAPool"],
+      cSettings: cSettings, swiftSettings: strictSettings),
+    .executableTarget(
+      name: "VBlkCLI",
+      dependencies: ["VBlk", "VBlkDriver", "VBlkEmu", "PCI", arguments, histogram],
+      cSettings: cSettings, swiftSettings: strictSettings),
+    .testTarget(
+      name: "PCITests", dependencies: ["PCI"],
+      cSettings: cSettings, swiftSettings: strictSettings),
+    .testTarget(
+      name: "VBlkCLITests", dependencies: ["VBlkCLI", "VBlk", "PCI", histogram],
+      cSettings: cSettings, swiftSettings: strictSettings),
+    .testTarget(
+      name: "HouseTests", cSettings: cSettings, swiftSettings: strictSettings),
     .testTarget(
       name: "VirtioTests", dependencies: ["Virtio"],
       cSettings: cSettings, swiftSettings: strictSettings),
     .testTarget(
       name: "DMAPoolTests", dependencies: ["DMAPool", "CHostIO"],
       cSettings: cSettings, swiftSettings: strictSettings),
+    .testTarget(
+      name: "VBlkEmuTests", dependencies: ["VBlkEmu", "Virtio", "CHostIO"],
+      cSettings: cSettings, swiftSettings: swiftSettings),
+    .testTarget(
+      name: "VBlkDriverTests", dependencies: ["VBlkDriver", "VBlkEmu", "Virtio", "CHostIO"],
+      cSettings: cSettings, swiftSettings: swiftSettings),
   ]
 )

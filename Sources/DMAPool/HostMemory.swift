@@ -3,7 +3,7 @@ import Glibc
 
 /// The system's memory: one function a call. Which EINTR is retried is said at each.
 enum HostMemory {
-  /// A new anonymous file in memory, of 2 MiB pages if `huge`. Can't be interrupted: memfd_create(2).
+  /// A new anonymous file in memory, of 2 MiB pages if `huge`. Never interrupted: memfd_create(2).
   static func createFile(huge: Bool) throws(SystemError) -> CInt {
     let result = try HostCall.memfdCreate.perform(retrying: false) {
       Int(unsafe chio_memfd("vblk-dma", huge ? 1 : 0))
@@ -26,13 +26,14 @@ enum HostMemory {
     try unsafe map(at: nil, byteCount, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1)
   }
 
-  /// Puts all of `file` at `address`, shared, in place of what was there. Can't be interrupted:
-  /// mmap(2), MAP_FIXED.
+  /// Maps all of `file`, shared: at `address` in place of what was there, or where the kernel puts
+  /// it. Can't be interrupted: mmap(2), MAP_FIXED.
   static func mapShared(
-    _ file: CInt, byteCount: Int, at address: UnsafeMutableRawPointer
-  ) throws(SystemError) {
-    _ = try unsafe map(
-      at: address, byteCount, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, file)
+    _ file: CInt, byteCount: Int, at address: UnsafeMutableRawPointer?
+  ) throws(SystemError) -> UnsafeMutableRawPointer {
+    let fixed = unsafe address == nil ? 0 : MAP_FIXED
+    return try unsafe map(
+      at: address, byteCount, PROT_READ | PROT_WRITE, MAP_SHARED | fixed, file)
   }
 
   private static func map(

@@ -71,7 +71,12 @@ struct SharedPages: ~Copyable {
     let start: UnsafeMutableRawPointer
     do throws(SystemError) {
       try HostMemory.resize(file, byteCount: count)
-      unsafe start = try SharedPages.mapAligned(file, byteCount: count)
+      // The kernel aligns huge pages by itself.
+      if huge {
+        unsafe start = try HostMemory.mapShared(file, byteCount: count, at: nil)
+      } else {
+        unsafe start = try SharedPages.mapAligned(file, byteCount: count)
+      }
     } catch {
       try? HostMemory.close(file)
       throw error
@@ -101,15 +106,11 @@ struct SharedPages: ~Copyable {
     let address = Int(bitPattern: reserved)
     let head = roundedUp(address, to: slack) - address
     let start = unsafe reserved + head
-    do throws(SystemError) {
-      try unsafe HostMemory.mapShared(file, byteCount: byteCount, at: start)
-      if head > 0 { try unsafe HostMemory.unmap(reserved, byteCount: head) }
-      try unsafe HostMemory.unmap(start + byteCount, byteCount: slack - head)
-    } catch {
-      try? unsafe HostMemory.unmap(reserved, byteCount: byteCount + slack)
-      throw error
-    }
-    return unsafe start
+    if head > 0 { try unsafe HostMemory.unmap(reserved, byteCount: head) }
+    try unsafe HostMemory.unmap(start + byteCount, byteCount: slack - head)
+    // Where this fails the kernel may have ended the reservation already, and another thread may
+    // have mapped its own memory there: it is not ours to unmap.
+    return try unsafe HostMemory.mapShared(file, byteCount: byteCount, at: start)
   }
 
   private static func noHugePages(_ byteCount: Int, _ error: SystemError) -> DMAError {

@@ -1,2 +1,435 @@
+import CHostIO
 @_exported public import DMAPool
+import Logging
 @_exported public import PCI
+import Synchronization
+import Virtio
+
+/// A virtio-blk device: opened, described, its queues handed out, reset, closed.
+///
+/// Control plane: calls may allocate, lock, log and take their time; they are safe on any thread.
+/// A queue keeps its device alive; the device gives its function back when the last of them dies.
+public final class Device: Sendable {
+  /// What the device is.
+  public let info: DeviceInfo
+  /// DMA memory mapped for the device, on its NUMA node: where buffers come from.
+  public let memory: DMAArena
+
+  let locks = BlockLocks()
+  let deadlineNanoseconds: UInt64
+  /// Moves once with every stop; queues compare it with their own at each kick and look.
+  // An atomic at a fixed address, freed only with the device: safe to share.
+  nonisolated(unsafe) let epochWord: UnsafeMutablePointer<Atomic<UInt32>>
+  private let transport: VirtioPCITransport
+  private let rings: DMAArena
+  private let options: DeviceOptions
+  private let phase = Atomic<UInt8>(Phase.running.rawValue)
+  private let capacity: Atomic<UInt64>
+  private let configGeneration: Atomic<UInt8>
+  private let stopCodeValue = Atomic<UInt8>(0)
+  private let quarantined = Atomic<Bool>(false)
+  private let control: Mutex<Control>
+
+  private enum Phase: UInt8 { case running, stopped, dead }
+
+  private struct Control {
+    var queues: [QueueMemory] = []
+    var isHandedOut: [Bool] = []
+    /// A closed queue with nothing in flight can be handed out again; another only after a reset.
+    var isClean: [Bool] = []
+    var isSwept: [Bool] = []
+    var stoppedAt: UInt64 = 0
+    var isClosed = false
+    var lastCause = ""
+  }
+
+  /// Opens the function: reset, negotiation, queues, DRIVER_OK (virtio 1.2, 3.1).
+  ///
+  /// The device takes the function over, and closes it also when opening fails.
+  ///
+  /// - Throws: ``VBlkError`` with what failed, the values seen, and what to do.
+  public init(_ function: any PCIFunction, options: DeviceOptions = DeviceOptions())
+    throws(VBlkError)
+  {
+    do {
+      let transport = try VirtioPCITransport(function)
+      let opened = try Self.bringUp(transport, options)
+      self.transport = transport
+      self.options = options
+      memory = opened.memory
+      rings = opened.rings
+      info = opened.info
+      capacity = Atomic(opened.info.capacityBytes)
+      configGeneration = Atomic(transport.configGeneration)
+      control = Mutex(
+        Control(
+          queues: opened.queues, isHandedOut: opened.queues.map { _ in false },
+          isClean: opened.queues.map { _ in true }, isSwept: opened.queues.map { _ in true }))
+    } catch {
+      function.close()
+      throw error
+    }
+    deadlineNanoseconds = options.deadlineNanoseconds
+    epochWord = .allocate(capacity: 1)
+    epochWord.initialize(to: Atomic(0))
+    options.logger.info("opened \(info.name): \(info.capacityBytes) bytes, depth \(info.depth)")
+  }
+
+  deinit {
+    if phase.load(ordering: .relaxed) == Phase.running.rawValue, !transport.resetDevice() {
+      quarantine()
+    }
+    transport.function.close()
+    epochWord.deinitialize(count: 1)
+    epochWord.deallocate()
+  }
+
+  // MARK: - Queues
+
+  /// Hands out the next queue that is free.
+  ///
+  /// - Throws: ``VBlkError`` `.busy` where all are handed out, `.closed` after ``close()``.
+  public func makeQueue() throws(VBlkError) -> Queue {
+    let chosen: QueueMemory? = try control.withLock { control throws(VBlkError) in
+      guard !control.isClosed else {
+        throw VBlkError(.closed, "\(info.name) is closed", remedy: "open it again")
+      }
+      let index = control.queues.indices.first { !control.isHandedOut[$0] && control.isClean[$0] }
+      guard let index else { return nil }
+      control.isHandedOut[index] = true
+      control.isSwept[index] = false
+      return control.queues[index]
+    }
+    guard let chosen, let doorbell = chosen.doorbell else {
+      throw VBlkError(
+        .busy, "all \(info.queueSizes.count) queues of \(info.name) are handed out",
+        remedy: "open the device with more queues (it has \(info.availableQueues)), or share one")
+    }
+    return Queue(memory: chosen, device: self, doorbell: doorbell)
+  }
+
+  /// Takes a queue back. With nothing in flight it can be handed out again at once.
+  func takeBack(index: Int, isClean: Bool) {
+    control.withLock { control in
+      control.isHandedOut[index] = false
+      control.isClean[index] = isClean
+    }
+    sweptIfLast(index: index)
+  }
+
+  /// Refuses new queues and submissions, stops the device, and ends all that is in flight with
+  /// `closed` at its queues' next calls.
+  public func close() {
+    control.withLock { $0.isClosed = true }
+    stop(.closed, because: "closed")
+  }
+
+  /// Resets the device: what is in flight ends with `reset` at its queues' next calls, and the
+  /// device runs again when all of them have made one.
+  public func reset() { stop(.reset, because: "asked for") }
+
+  // MARK: - Memory
+
+  /// Maps an arena of the user's for this device, or another device's ``memory``.
+  public func attach(_ arena: DMAArena) throws(VBlkError) {
+    do { try arena.attach(to: transport.function.dma) } catch { throw VBlkError(error) }
+    mapped.withLock { _ = $0.insert(arena.number) }
+  }
+
+  /// Registers the user's own pages: locks them and maps them once, so that slices of them are read
+  /// and written with no copy. They stay until ``RegisteredMemory/unregister()``.
+  ///
+  /// - Parameters:
+  ///   - memory: The pages; any start and length, whole pages around it are taken.
+  ///   - holes: What to do about pages that are not there; an operation over one is refused with
+  ///     `fault`.
+  /// - Returns: The registration, from which slices are taken.
+  /// - Throws: ``VBlkError`` where the pages can't be locked or mapped.
+  public func register(
+    _ memory: UnsafeMutableRawBufferPointer, holes: HolePolicy = .refuse
+  ) throws(VBlkError) -> RegisteredMemory {
+    do {
+      let registered = try RegisteredMemory(memory, holes: holes)
+      try registered.attach(to: transport.function.dma)
+      mapped.withLock { _ = $0.insert(registered.number) }
+      return registered
+    } catch {
+      throw VBlkError(error)
+    }
+  }
+
+  /// Ends the mapping; refused while buffers of the arena are out.
+  public func detach(_ arena: DMAArena) throws(VBlkError) {
+    do { try arena.detach(from: transport.function.dma) } catch { throw VBlkError(error) }
+    mapped.withLock { _ = $0.remove(arena.number) }
+  }
+
+  private let mapped = Mutex<Set<UInt32>>([])
+
+  func isMapped(_ arena: UInt32) -> Bool { mapped.withLock { $0.contains(arena) } }
+
+  // MARK: - What queues ask
+
+  var capacityBytes: UInt64 { capacity.load(ordering: .relaxed) }
+
+  var isQuarantined: Bool { quarantined.load(ordering: .relaxed) }
+
+  func now() -> UInt64 { chio_now_ns() }
+
+  /// What is wrong with the device, if its status says so.
+  func health() -> VBlkError.Code? {
+    guard phase.load(ordering: .relaxed) == Phase.running.rawValue else { return nil }
+    let status = transport.status
+    if status == .removed { return .removed }
+    if status.contains(.needsReset) || !status.contains(.driverOK) { return .reset }
+    return nil
+  }
+
+  /// The capacity where it has changed since the queues were told, read again when the
+  /// configuration's generation has moved.
+  func refreshedCapacity() -> UInt64? {
+    let generation = transport.configGeneration
+    guard generation != configGeneration.load(ordering: .relaxed) else { return capacityBytes }
+    guard let sectors = try? transport.stableConfig({ transport.configField(0, width: 8) }),
+      sectors <= UInt64(Int.max) >> Sector.shift
+    else { return nil }
+    configGeneration.store(generation, ordering: .relaxed)
+    capacity.store(sectors << Sector.shift, ordering: .relaxed)
+    return sectors << Sector.shift
+  }
+}
+
+// MARK: - Reset
+
+extension Device {
+  /// With what operations end that a stop found in flight.
+  var stopCode: VBlkError.Code {
+    VBlkError.Code(rawValue: stopCodeValue.load(ordering: .acquiring)) ?? .reset
+  }
+
+  /// With what submissions are refused while the device does not run.
+  var refusalCode: VBlkError.Code {
+    if control.withLock({ $0.isClosed }) { return .closed }
+    return phase.load(ordering: .acquiring) == Phase.dead.rawValue ? .removed : .resetting
+  }
+
+  /// Stops the device; one thread wins, the others return at once. The device is still before
+  /// anything in flight is ended (rule 10): status reads 0 first, then the epoch moves.
+  func stop(_ code: VBlkError.Code, because cause: String) {
+    guard
+      phase.compareExchange(
+        expected: Phase.running.rawValue, desired: Phase.stopped.rawValue,
+        ordering: .acquiringAndReleasing
+      ).exchanged
+    else { return }
+    options.logger.warning("stopping \(info.name): \(cause)")
+    stopCodeValue.store(code.rawValue, ordering: .releasing)
+    let confirmed = transport.resetDevice()
+    if !confirmed {
+      quarantine()
+      phase.store(Phase.dead.rawValue, ordering: .releasing)
+      options.logger.error(
+        "\(info.name) does not confirm the reset; its DMA memory is kept from reuse")
+    }
+    control.withLock { control in
+      control.stoppedAt = now()
+      control.lastCause = cause
+      for index in control.isSwept.indices { control.isSwept[index] = !control.isHandedOut[index] }
+      epochWord.pointee.wrappingAdd(1, ordering: .acquiringAndReleasing)
+    }
+    restartIfAllSwept()
+  }
+
+  /// A queue has ended everything that it had in flight in `epoch`.
+  func swept(index: Int, epoch: UInt32) {
+    guard epoch == epochWord.pointee.load(ordering: .acquiring) else { return }
+    sweptIfLast(index: index)
+  }
+
+  private func sweptIfLast(index: Int) {
+    control.withLock { $0.isSwept[index] = true }
+    restartIfAllSwept()
+  }
+
+  /// Restarts without the queues that have not swept for a second; they stay out until the next
+  /// reset, and are named.
+  func leaveOutUnswept() {
+    let late = control.withLock { control in
+      now() - control.stoppedAt > Limits.sweepNanoseconds && control.isSwept.contains(false)
+    }
+    guard late, phase.load(ordering: .acquiring) == Phase.stopped.rawValue else { return }
+    restart()
+  }
+
+  private func restartIfAllSwept() {
+    guard phase.load(ordering: .acquiring) == Phase.stopped.rawValue else { return }
+    guard control.withLock({ !$0.isSwept.contains(false) && !$0.isClosed }) else { return }
+    restart()
+  }
+
+  /// Brings the device up again with the features, limits and queues that it had.
+  private func restart() {
+    control.withLock { control in
+      let epoch = epochWord.pointee.load(ordering: .acquiring)
+      guard phase.load(ordering: .acquiring) == Phase.stopped.rawValue else { return }
+      do throws(VBlkError) {
+        let again = try Negotiation(transport, declining: options.declinedFeatures)
+        guard again.accepted == info.accepted, again.limits == info.limits else {
+          throw VBlkError(
+            .deviceUnavailable, "\(info.name) came back with other features or limits",
+            remedy: "open it again")
+        }
+        for (index, queue) in control.queues.enumerated() {
+          guard control.isSwept[index] else {
+            options.logger.error("queue \(index) of \(info.name) has not swept; left out")
+            continue
+          }
+          queue.prepare()
+          queue.install(
+            try transport.enableQueue(
+              index, size: queue.layout.size, addresses: queue.addresses,
+              vector: VirtioPCI.noVector))
+          if !control.isHandedOut[index] { control.isClean[index] = true }
+        }
+        transport.addStatus(.driverOK)
+        capacity.store(again.config.capacity << Sector.shift, ordering: .relaxed)
+        for (index, queue) in control.queues.enumerated() where control.isSwept[index] {
+          queue.enabledEpoch.store(epoch, ordering: .releasing)
+        }
+        phase.store(Phase.running.rawValue, ordering: .releasing)
+        options.logger.notice("\(info.name) runs again")
+      } catch {
+        transport.addStatus(.failed)
+        phase.store(Phase.dead.rawValue, ordering: .releasing)
+        options.logger.error("\(info.name) could not be restarted: \(error)")
+      }
+    }
+  }
+
+  /// Keeps all memory that the device might still write from being used again, for ever.
+  private func quarantine() {
+    quarantined.store(true, ordering: .releasing)
+    _ = Unmanaged.passRetained(memory)
+    _ = Unmanaged.passRetained(rings)
+    control.withLock { control in
+      for queue in control.queues { _ = Unmanaged.passRetained(queue) }
+    }
+  }
+}
+
+// MARK: - Bring-up
+
+extension Device {
+  private struct Opened {
+    let info: DeviceInfo
+    let memory: DMAArena
+    let rings: DMAArena
+    let queues: [QueueMemory]
+  }
+
+  private static func bringUp(
+    _ transport: VirtioPCITransport, _ options: DeviceOptions
+  ) throws(VBlkError) -> Opened {
+    precondition(options.queues > 0, "a device is opened with at least one queue")
+    precondition(options.depth > 0, "a queue has a depth of at least 1")
+    precondition(options.bounceBlocks > 0, "a queue has at least one bounce block")
+    do throws(VBlkError) {
+      return try setUp(transport, options)
+    } catch {
+      transport.addStatus(.failed)
+      throw error
+    }
+  }
+
+  private static func setUp(
+    _ transport: VirtioPCITransport, _ options: DeviceOptions
+  ) throws(VBlkError) -> Opened {
+    let function = transport.function
+    do { try function.setBusMaster(true) } catch { throw VBlkError(error) }
+    let agreed = try Negotiation(transport, declining: options.declinedFeatures)
+    let available = try agreed.availableQueues(transport)
+    guard options.queues <= available else {
+      throw VBlkError(
+        .invalidArgument,
+        "\(function.name) has \(available) queues, \(options.queues) were asked for",
+        remedy: "ask for 1 to \(available)")
+    }
+    let layouts = try (0..<options.queues).map { index throws(VBlkError) in
+      try layout(of: index, transport, agreed, options)
+    }
+    let rings: DMAArena
+    let memory: DMAArena
+    do {
+      let bounce =
+        options.bounceBlocks * max(Limits.bounceBlockBytes, agreed.limits.logicalBlockSize)
+      let ringBytes = layouts.reduce(0) { $0 + $1.byteCount + bounce + 64 * 1024 }
+      rings = try DMAArena(byteCount: ringBytes, node: function.dma.numaNode, pages: options.pages)
+      try rings.attach(to: function.dma)
+      memory = try DMAArena(
+        byteCount: options.memoryByteCount, node: function.dma.numaNode, pages: options.pages,
+        layout: options.layout)
+      try memory.attach(to: function.dma)
+    } catch {
+      throw VBlkError(error)
+    }
+    let queues = try layouts.enumerated().map { index, layout throws(VBlkError) in
+      try QueueMemory(
+        index: index, layout: layout, arena: rings, bounceBlocks: options.bounceBlocks,
+        blockSize: agreed.limits.logicalBlockSize)
+    }
+    _ = transport.setConfigVector(VirtioPCI.noVector)
+    for queue in queues {
+      queue.prepare()
+      queue.install(
+        try transport.enableQueue(
+          queue.index, size: queue.layout.size, addresses: queue.addresses,
+          vector: VirtioPCI.noVector))
+    }
+    transport.addStatus(.driverOK)
+    return Opened(
+      info: describe(transport, agreed, available, layouts), memory: memory, rings: rings,
+      queues: queues)
+  }
+
+  private static func layout(
+    of index: Int, _ transport: VirtioPCITransport, _ agreed: Negotiation,
+    _ options: DeviceOptions
+  ) throws(VBlkError) -> QueueLayout {
+    let most = transport.maximumQueueSize(index)
+    guard SplitLayout.isLegal(size: most) else {
+      throw VBlkError(
+        .deviceUnavailable,
+        "queue \(index) of \(transport.function.name) has size \(most), not a power of two from 1 "
+          + "to \(SplitLayout.maximumSize)",
+        remedy: "the device is faulty")
+    }
+    let isIndirect = agreed.accepted.contains(.indirectDescriptors)
+    let wanted = min(most, options.depth * (isIndirect ? 1 : 3))
+    var size = 1
+    while size < wanted { size *= 2 }
+    size = min(size, most)
+    guard
+      let layout = QueueLayout(
+        size: size, isIndirect: isIndirect, maxSegments: agreed.limits.maxSegments)
+    else {
+      throw VBlkError(
+        .deviceUnavailable,
+        "queue \(index) of \(transport.function.name) has \(most) entries, too few for header, data "
+          + "and status without INDIRECT_DESC",
+        remedy: "give it at least 4 entries (QEMU: queue-size=128), or INDIRECT_DESC")
+    }
+    return layout
+  }
+
+  private static func describe(
+    _ transport: VirtioPCITransport, _ agreed: Negotiation, _ available: Int,
+    _ layouts: [QueueLayout]
+  ) -> DeviceInfo {
+    DeviceInfo(
+      name: transport.function.name, capacityBytes: agreed.config.capacity << Sector.shift,
+      isReadOnly: agreed.offered.contains(.readOnly), offered: agreed.offered,
+      accepted: agreed.accepted, limits: agreed.limits, availableQueues: available,
+      hasVolatileCache: agreed.hasVolatileCache, queueSizes: layouts.map(\.size),
+      depth: layouts[0].slotCount, numaNode: transport.function.dma.numaNode)
+  }
+}

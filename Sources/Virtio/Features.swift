@@ -80,7 +80,7 @@ public struct Features: OptionSet, Hashable, Sendable {
     (39, "NOTIF_CONFIG_DATA"), (40, "RING_RESET"), (43, "SUSPEND"),
   ]
 
-  /// Each feature that is void without another one, with that other one (virtio 1.2, 2.2 and 5.2.3).
+  /// Each feature that is void without another one, with that other one (1.2: 2.2, 5.2.3).
   ///
   /// NOTIF_CONFIG_DATA is none: without NOTIFICATION_DATA it changes the 16-bit notification, with
   /// it the 32-bit one (virtio 1.2, 4.1.5.2).

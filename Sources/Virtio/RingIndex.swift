@@ -22,7 +22,7 @@ public struct RingIndex: Hashable, Sendable, CustomStringConvertible {
   /// told (virtio 1.2, 2.7.7.2 and 2.7.10).
   ///
   /// - Parameters:
-  ///   - event: The other side's `used_event` or `avail_event`: "tell me when this entry is written".
+  ///   - event: The other side's `used_event` or `avail_event`: tell me when this entry is written.
   ///   - old: The index at the last notification decision.
   ///   - new: The index now.
   /// - Returns: True if the other side wants a notification.

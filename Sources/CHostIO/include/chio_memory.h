@@ -57,6 +57,9 @@ static inline void chio_mmio_write8(void *p, uint8_t v) { *(volatile uint8_t *)p
 static inline void chio_mmio_write16(void *p, uint16_t v) { *(volatile uint16_t *)p = v; }
 static inline void chio_mmio_write32(void *p, uint32_t v) { *(volatile uint32_t *)p = v; }
 
+// Store-load order, which neither release nor acquire gives: event suppression needs it.
+static inline void chio_fence_full(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
+
 static inline void chio_prefetch(const void *p) { __builtin_prefetch(p); }
 
 static inline void chio_pause(void) {

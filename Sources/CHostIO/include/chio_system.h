@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -16,6 +17,12 @@ static inline int chio_memfd(const char *name, int huge_2mib) {
   unsigned flags = 1U /* MFD_CLOEXEC */;
   if (huge_2mib) flags |= 4U /* MFD_HUGETLB */ | (21U << 26) /* MFD_HUGE_2MB */;
   return (int)syscall(SYS_memfd_create, name, flags);
+}
+
+// mremap(2), moving if need be; NULL and errno on failure.
+static inline void *chio_remap(void *memory, size_t old_count, size_t new_count) {
+  long moved = syscall(SYS_mremap, memory, old_count, new_count, 1UL /* MREMAP_MAYMOVE */);
+  return moved == -1 ? (void *)0 : (void *)moved;
 }
 
 // Pins the calling thread to one processor; 0, or -1 and errno.

@@ -1,0 +1,49 @@
+# VBlk: two commands do everything: `make run` shows it at work, `make test` proves it.
+# Each goal may be asked for alone; what it needs from apt is installed by `deps`.
+
+SWIFT ?= swift
+# The release command has a scratch path of its own: tests build with other flags, and would
+# rebuild the libraries under it.
+RELEASE := .build-release
+TSAN := .build-tsan
+APT_PACKAGES := libpciaccess-dev libnuma-dev pkg-config e2fsprogs valgrind
+SOURCES := Sources Tests Package.swift Docs/Package.swift Docs/Sources
+
+.PHONY: help deps build run test test-tsan lint format docs clean bench-instructions
+.DEFAULT_GOAL := help
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+deps: ## Installs what apt must give; silent when all is there
+	@.ci/deps $(APT_PACKAGES)
+
+build: deps ## Builds the release command: build/vblk
+	@$(SWIFT) build -c release --product vblk --static-swift-stdlib --scratch-path $(RELEASE)
+	@mkdir -p build
+	@cp -u "$$($(SWIFT) build -c release --static-swift-stdlib --scratch-path $(RELEASE) \
+	  --show-bin-path)/vblk" build/vblk
+
+run: build ## Copies a real ext4 image between two emulated disks, proves it, measures
+	@Examples/run.sh build/vblk
+
+test: deps ## All tests, in debug; the count is held against Tests/floor
+	@.ci/test .build
+
+test-tsan: deps ## All tests under the thread sanitizer, in release (debug is blind to raw memory)
+	@.ci/test $(TSAN) -c release --sanitize=thread -Xcc -fsanitize=thread
+
+lint: ## swift format, strict
+	@$(SWIFT) format lint --strict --parallel -r $(SOURCES)
+
+format: ## Formats the tree in place
+	@$(SWIFT) format --in-place --parallel -r $(SOURCES)
+
+docs: deps ## The documentation of the library products, as sites in build/docs
+	@Docs/build.sh build/docs
+
+bench-instructions: deps ## Instructions per 4 KiB read, counted by callgrind
+	@Benchmarks/instructions.sh
+
+clean: ## Removes everything that was built
+	@rm -rf .build .build-* build Docs/.build

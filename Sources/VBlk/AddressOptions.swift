@@ -1,0 +1,47 @@
+/// What may follow a device's place in a device string, after commas.
+public struct AddressOptions: Sendable, Equatable {
+  /// A feature that an emulated device offers unless it is told not to: `event-idx=off`.
+  public enum Feature: String, Sendable, CaseIterable {
+    /// VIRTIO_F_INDIRECT_DESC.
+    case indirect
+    /// VIRTIO_F_EVENT_IDX.
+    case eventIndex = "event-idx"
+    /// VIRTIO_BLK_F_FLUSH.
+    case flush
+    /// VIRTIO_BLK_F_CONFIG_WCE.
+    case cacheControl = "config-wce"
+    /// VIRTIO_BLK_F_MQ.
+    case multiqueue = "mq"
+    /// VIRTIO_BLK_F_DISCARD.
+    case discard
+    /// VIRTIO_BLK_F_WRITE_ZEROES.
+    case writeZeroes = "write-zeroes"
+
+    /// The specification's name, in small letters.
+    var specificationName: String { self == .indirect ? "indirect-desc" : rawValue }
+  }
+
+  /// Queues to set up; nil leaves it to the command.
+  public var queues: Int?
+  /// Entries of each ring; nil leaves it to the device.
+  public var queueSize: Int?
+  /// The block that an emulated device reports.
+  public var blockByteCount: Int?
+  /// The segments that an emulated device takes in a request.
+  public var segmentsMax: Int?
+  /// The bytes that an emulated device takes in a segment; 0 for no limit.
+  public var segmentByteCountMax: Int?
+  /// Nothing is to be written.
+  public var isReadOnly = false
+  /// The serial that an emulated device answers with, up to 20 bytes.
+  public var serial: String?
+  /// An emulated device whose data goes nowhere and comes from nowhere.
+  public var isNull = false
+  /// An emulated device on a thread of its own.
+  public var isThreaded = false
+  /// The features that are not to be offered.
+  public var featuresOff: Set<Feature> = []
+
+  /// No option at all.
+  public init() {}
+}

@@ -1,0 +1,88 @@
+public import DMAPool
+public import Synchronization
+
+/// A slot's private record: the bio in flight under this head, and its dio too where the dio has
+/// only this one bio ("plain": one buffer, one segment, read or write). 64 bytes, never shared with
+/// the device; it alone decides what is in flight.
+///
+/// A slot is free, then owned, then free again in one reap.
+/// - R1 plain and owned: `expected` is the used length of full success. Else `expected` is `never`,
+///   which no 32-bit length equals.
+/// - R2 owned, not plain: `state` is `.owned` and `owner` is a dio's index.
+/// - R3 free: `state` is `.free` and `expected` is `never`.
+/// - R4 lent to another slot's chain: `state` is `.lent`.
+@usableFromInline
+struct BioRecord: ~Copyable {
+  /// Plain: the buffer in flight. Else the bounce block, or nil.
+  @usableFromInline var block: UnsafeMutablePointer<DMABlock>?
+  /// Plain: the user's tag. Else the bytes of the device that the bio covers.
+  @usableFromInline var tag: UInt64
+  /// R1.
+  @usableFromInline var expected: UInt64
+  /// The slot's own data descriptor, in the ring or in its plain table. Set once.
+  @usableFromInline let data: UnsafeMutableRawPointer
+  /// First byte on the device.
+  @usableFromInline var position: UInt64
+  /// Data bytes.
+  @usableFromInline var byteCount: UInt32
+  /// Next free slot's head, or of a lent slot the next one lent to the same chain.
+  @usableFromInline var next: UInt32
+  /// References of a plain dio.
+  @usableFromInline let count: Atomic<UInt32>
+  /// The tick at submission, for the deadline.
+  @usableFromInline var stamp: UInt32
+  /// The dio of a bio that is not plain.
+  @usableFromInline var owner: UInt32
+  /// What the bio does.
+  @usableFromInline var operation: Operation
+  @usableFromInline var state: State
+  /// How a synchronous plain dio failed, 0 if it did not.
+  @usableFromInline var code: UInt8
+  /// Whether the slot's prewritten descriptors were changed and must be restored.
+  @usableFromInline var isRewritten: Bool
+
+  /// R2-R4. Plain slots are owned by `expected`, so that the fast path writes no state.
+  @usableFromInline
+  enum State: UInt8 { case free, owned, lent }
+
+  @inlinable static var never: UInt64 { .max }
+  /// End of a list of slots.
+  @inlinable static var none: UInt32 { .max }
+
+  init(data: UnsafeMutableRawPointer, next: UInt32) {
+    block = nil
+    tag = 0
+    expected = Self.never
+    self.data = data
+    position = 0
+    byteCount = 0
+    self.next = next
+    count = Atomic(0)
+    stamp = 0
+    owner = 0
+    operation = .read
+    state = .free
+    code = 0
+    isRewritten = false
+  }
+
+  @inlinable
+  var isPlain: Bool { expected != Self.never }
+
+  @inlinable
+  var isOwned: Bool { isPlain || state == .owned }
+}
+
+/// What an operation or a bio does.
+@usableFromInline
+enum Operation: UInt8 {
+  case read, write, flush, discard, writeZeroes, identify
+
+  /// Whether the device writes into the data segments.
+  @inlinable
+  var deviceWrites: Bool { self == .read || self == .identify }
+
+  /// Whether it changes what is on the device.
+  @usableFromInline
+  var changesData: Bool { self == .write || self == .discard || self == .writeZeroes }
+}

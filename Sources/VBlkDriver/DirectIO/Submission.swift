@@ -1,0 +1,260 @@
+public import DMAPool
+import Synchronization
+import Virtio
+
+/// Submissions that are not plain: everything is checked and translated first, then slots are
+/// reserved, then bios are added (DESIGN §2, rule 4). Nothing here polls or waits.
+extension Queue {
+  /// A read or write that the fast path passed on.
+  @inline(never)
+  @usableFromInline
+  mutating func submitSlow(
+    _ operation: Operation, at offset: UInt64, _ block: UnsafeMutablePointer<DMABlock>,
+    tag: UInt64, durable: Bool
+  ) -> Submission<DMABuffer> {
+    let wanted = UInt64(block.pointee.byteCount)
+    switch admit(operation, at: offset, count: wanted, source: .buffer(block), durable: durable) {
+    case .ended(let result): return .completed(result, DMABuffer(block: block))
+    case .refused(let code): return .refused(code, DMABuffer(block: block))
+    case .accepted(let count):
+      start(operation, at: offset, count, .buffer(block), tag: tag, durable: durable)
+      return .queued
+    }
+  }
+
+  /// Reads from byte `offset` of the device into the list's segments, in their order.
+  ///
+  /// The rules of ``submitRead(at:into:tag:)-(UInt64,DMABuffer,_)`` hold.
+  public mutating func submitRead(
+    at offset: UInt64, into segments: consuming SegmentList, tag: UInt64
+  ) -> Submission<SegmentList> {
+    submitList(.read, at: offset, segments, tag: tag, durable: false)
+  }
+
+  /// Writes the list's segments, in their order, to byte `offset` of the device.
+  ///
+  /// The rules of ``submitWrite(at:from:tag:durable:)-(_,DMABuffer,_,_)`` hold.
+  public mutating func submitWrite(
+    at offset: UInt64, from segments: consuming SegmentList, tag: UInt64, durable: Bool = false
+  ) -> Submission<SegmentList> {
+    submitList(.write, at: offset, segments, tag: tag, durable: durable)
+  }
+
+  private mutating func submitList(
+    _ operation: Operation, at offset: UInt64, _ segments: consuming SegmentList, tag: UInt64,
+    durable: Bool
+  ) -> Submission<SegmentList> {
+    let list = segments.intoStorage()
+    let wanted = list.pointee.byteCount
+    switch admit(operation, at: offset, count: wanted, source: .list(list), durable: durable) {
+    case .ended(let result): return .completed(result, SegmentList(storage: list))
+    case .refused(let code): return .refused(code, SegmentList(storage: list))
+    case .accepted(let count):
+      start(operation, at: offset, count, .list(list), tag: tag, durable: durable)
+      return .queued
+    }
+  }
+
+  /// Makes every write that had completed durable. Ends inside the call where the device's cache
+  /// is write-through (virtio 1.2, 5.2.6.2).
+  public mutating func submitFlush(tag: UInt64) -> PlainSubmission {
+    submitFixed(.flush, at: 0, count: 0, tag: tag)
+  }
+
+  /// Discards `byteCount` bytes at byte `offset`, both whole blocks; what they read as afterwards is
+  /// undefined (virtio 1.2, 5.2.6.2).
+  public mutating func submitDiscard(
+    at offset: UInt64, byteCount: UInt64, tag: UInt64
+  ) -> PlainSubmission {
+    submitFixed(.discard, at: offset, count: byteCount, tag: tag)
+  }
+
+  /// Makes `byteCount` bytes at byte `offset`, both whole blocks, read as zeroes.
+  ///
+  /// - Parameters:
+  ///   - offset: First byte on the device.
+  ///   - byteCount: Bytes.
+  ///   - mayUnmap: Whether the device may unmap the range to do it.
+  ///   - tag: Any number; the completion carries it.
+  /// - Returns: Whether the operation is under way, already ended, or refused with nothing done.
+  public mutating func submitWriteZeroes(
+    at offset: UInt64, byteCount: UInt64, mayUnmap: Bool = false, tag: UInt64
+  ) -> PlainSubmission {
+    submitFixed(
+      .writeZeroes, at: offset, count: byteCount, tag: tag,
+      rangeFlags: mayUnmap ? RangeSegment.unmap : 0)
+  }
+
+  private mutating func submitFixed(
+    _ operation: Operation, at offset: UInt64, count: UInt64, tag: UInt64, rangeFlags: UInt32 = 0
+  ) -> PlainSubmission {
+    switch admit(operation, at: offset, count: count, source: .none, durable: false) {
+    case .ended(let result): return .completed(result)
+    case .refused(let code): return .refused(code)
+    case .accepted(let count):
+      start(operation, at: offset, count, .none, tag: tag, durable: false, rangeFlags: rangeFlags)
+      return .queued
+    }
+  }
+
+  // MARK: - Check
+
+  /// What the checks before a submission come to.
+  enum Admission: Equatable {
+    case ended(IOResult)
+    case refused(VBlkError.Code)
+    case accepted(byteCount: UInt64)
+  }
+
+  /// All checks of an asynchronous submission, a free slot last.
+  private mutating func admit(
+    _ operation: Operation, at offset: UInt64, count: UInt64, source: DioSource, durable: Bool
+  ) -> Admission {
+    let admission = check(operation, at: offset, count: count, source: source)
+    switch admission {
+    case .accepted where freeCount <= 0 || !hasSlot:
+      counters.ringFullStalls &+= 1
+      return .refused(.busy)
+    case .refused, .accepted, .ended: return admission
+    }
+  }
+
+  /// The checks that have nothing to do with slots (rule 3): the queue, the range, the limits, and
+  /// every segment's translation.
+  mutating func check(
+    _ operation: Operation, at offset: UInt64, count: UInt64, source: DioSource
+  ) -> Admission {
+    state.refusal = Refusal(operation: operation, offset: offset, byteCount: count)
+    if state.isStopped || epochWord.pointee.load(ordering: .acquiring) != epoch {
+      if let code = refusalWhileStopped() { return .refused(code) }
+    }
+    if operation.changesData, device.info.isReadOnly { return .refused(.readOnly) }
+    let admission = checkRange(operation, at: offset, count: count)
+    guard case .accepted(let clamped) = admission else { return admission }
+    if let code = checkTranslation(source, count: clamped) { return .refused(code) }
+    return admission
+  }
+
+  private func checkRange(_ operation: Operation, at offset: UInt64, count: UInt64) -> Admission {
+    switch operation {
+    case .flush:
+      return device.info.hasVolatileCache
+        ? .accepted(byteCount: 0) : .ended(IOResult(success: 0))
+    case .identify: return .accepted(byteCount: count)
+    case .discard where limits.maxDiscardBytes == 0: return .refused(.unsupported)
+    case .writeZeroes where limits.maxWriteZeroesBytes == 0: return .refused(.unsupported)
+    case .read, .write, .discard, .writeZeroes: break
+    }
+    let (end, overflow) = offset.addingReportingOverflow(count)
+    guard !overflow else { return .refused(.invalidArgument) }
+    let size = capacity & ~blockMask
+    if operation == .read, offset >= size || count == 0 { return .ended(IOResult(success: 0)) }
+    if operation == .read { return .accepted(byteCount: min(count, size - offset)) }
+    guard end <= size, offset < size || count == 0 else { return .refused(.noSpace) }
+    guard count > 0 else { return .ended(IOResult(success: 0)) }
+    if operation != .write, (offset | count) & blockMask != 0 { return .refused(.invalidArgument) }
+    return .accepted(byteCount: count)
+  }
+
+  /// Walks the source's segments: each must be mapped for the device, without a hole.
+  private func checkTranslation(_ source: DioSource, count: UInt64) -> VBlkError.Code? {
+    switch source {
+    case .none, .memory: return nil
+    case .buffer(let block): return checkRuns(block, at: 0, count: Int(count))
+    case .list(let list):
+      var left = Int(count)
+      for index in 0..<list.pointee.segmentCount where left > 0 {
+        let segment = list.pointee.segments[index]
+        let used = min(left, segment.byteCount)
+        if let code = checkRuns(segment.block, at: segment.offset, count: used) { return code }
+        left -= used
+      }
+      return nil
+    }
+  }
+
+  private func checkRuns(
+    _ block: UnsafeMutablePointer<DMABlock>, at offset: Int, count: Int
+  ) -> VBlkError.Code? {
+    guard block.pointee.arena == arena || device.isMapped(block.pointee.arena) else {
+      return .foreignMemory
+    }
+    guard block.pointee.plainArena == 0 else { return nil }
+    var done = 0
+    while done < count {
+      let run = block.pointee.run(at: offset + done, limit: count - done)
+      guard run.byteCount > 0 else { return .fault }
+      done += run.byteCount
+    }
+    return nil
+  }
+
+  // MARK: - Start
+
+  /// Whether one plain bio can do it.
+  private func isPlainEnough(_ operation: Operation, at offset: UInt64, _ count: UInt64) -> Bool {
+    (offset | count) & blockMask == 0
+      && count <= UInt64(min(limits.maxSegmentSize, limits.maxBioBytes))
+      && (operation == .read || operation == .write)
+  }
+
+  /// Begins an operation that passed every check and has a slot.
+  private mutating func start(
+    _ operation: Operation, at offset: UInt64, _ count: UInt64, _ source: DioSource, tag: UInt64,
+    durable: Bool, rangeFlags: UInt32 = 0
+  ) {
+    let needsFlush = durable && device.info.hasVolatileCache
+    if case .buffer(let block) = source, !needsFlush, state.stalledCount == 0,
+      state.lockHolders == 0, block.pointee.plainArena != 0,
+      isPlainEnough(operation, at: offset, count)
+    {
+      return addPlain(operation, at: offset, block, count, tag: tag)
+    }
+    let index = prepareDio(operation, at: offset, count, source, tag: tag)
+    memory.dios[Int(index)].isDurable = needsFlush
+    memory.dios[Int(index)].rangeFlags = rangeFlags
+    begin(index)
+  }
+
+  /// Fills a dio record; its count is 1, the submitter's, which is the cursor's from here on.
+  mutating func prepareDio(
+    _ operation: Operation, at offset: UInt64, _ count: UInt64, _ source: DioSource, tag: UInt64
+  ) -> UInt32 {
+    let index = takeDio()
+    let dio = memory.dios + Int(index)
+    dio.pointee.count.store(1, ordering: .relaxed)
+    dio.pointee.source = source
+    dio.pointee.tag = tag
+    dio.pointee.start = offset
+    dio.pointee.byteCount = count
+    dio.pointee.remaining = count
+    dio.pointee.place = SourcePlace()
+    dio.pointee.code = 0
+    dio.pointee.operation = operation
+    dio.pointee.isDurable = false
+    dio.pointee.isFlushing = false
+    dio.pointee.isSynchronous = false
+    dio.pointee.isActive = true
+    dio.pointee.isStalled = false
+    dio.pointee.holdsLocks = false
+    dio.pointee.rangeFlags = 0
+    dio.pointee.heldSlot = BioRecord.none
+    dio.pointee.stamp = tick
+    return index
+  }
+
+  /// Adds as many bios of a dio as fit, or lets it wait behind what it overlaps.
+  mutating func begin(_ index: UInt32) {
+    guard mayStart(index) else { return stall(index) }
+    let dio = memory.dios + Int(index)
+    guard dio.pointee.operation == .flush || dio.pointee.operation == .identify else {
+      return advanceCursor(index)
+    }
+    // One bio is all of it: there is no cursor to refill from when it's reaped.
+    dio.pointee.remaining = 0
+    if dio.pointee.isSynchronous { dio.pointee.count.store(2, ordering: .relaxed) }
+    addFixed(
+      dio.pointee.operation, dio: index,
+      byteCount: UInt32(truncatingIfNeeded: dio.pointee.byteCount))
+  }
+}

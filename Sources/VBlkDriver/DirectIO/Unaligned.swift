@@ -1,0 +1,214 @@
+import DMAPool
+import Virtio
+
+/// Ranges that are not whole blocks: bounce blocks, and read-modify-write under a lock (DESIGN §3).
+///
+/// A partly written block is read, changed and written back in one slot. Until the whole operation
+/// has ended, its blocks are locked in the device's table (read-modify-writes of all queues exclude
+/// each other), and whatever overlaps it on this queue waits, in order of submission.
+extension Queue {
+  /// Adds a bio that goes through a bounce block: part of a block, or whole blocks of memory that
+  /// the device can't reach or that is in too many pieces.
+  ///
+  /// - Returns: False where no bounce block is free.
+  mutating func addBounced(_ index: UInt32) -> Bool {
+    let dio = memory.dios + Int(index)
+    guard let bounce = memory.bounce.pointee.take() else { return false }
+    let position = dio.pointee.position
+    let block = UInt64(limits.logicalBlockSize)
+    let skip = position & blockMask
+    let isPart = skip != 0 || dio.pointee.remaining < block
+    let count: UInt64
+    if isPart {
+      count = min(block - skip, dio.pointee.remaining)
+    } else if case .memory = dio.pointee.source {
+      let room = min(memory.bounce.pointee.blockByteCount, limits.maxSegmentSize)
+      count = min(UInt64(room), dio.pointee.remaining) & ~blockMask
+    } else {
+      count = block
+    }
+    let operation = dio.pointee.operation
+    let modifies = isPart && operation == .write
+    let detail = BounceDetail(
+      place: dio.pointee.place, skip: Int(skip), byteCount: Int(count),
+      isReadModifyWrite: modifies, isWriting: false)
+    let head = takeSlot(for: index)
+    let onDevice = UInt32(isPart ? block : count)
+    fill(head, modifies ? .read : operation, dio: index, position: position - skip, onDevice)
+    records[Int(head)].block = bounce
+    memory.details[Int(head)] = detail
+    if operation == .write, !modifies {
+      dio.pointee.source.copy(
+        Int(count), at: detail.place, bounce: bounce.pointee.base, toSource: false)
+      counters.bouncedBytes &+= count
+    }
+    writeData(
+      records[Int(head)].data, address: bounce.pointee.deviceAddress, count: onDevice,
+      deviceWrites: modifies || operation == .read)
+    addBio(head, dio: index, consumed: Int(count))
+    return true
+  }
+
+  /// The second half of a read-modify-write, in the slot and the bounce block of the first.
+  mutating func writeBack(_ head: UInt32) {
+    let record = records + Int(head)
+    guard let bounce = record.pointee.block else { return }
+    record.pointee.operation = .write
+    writeRequest(head, type: .write, sector: record.pointee.position >> Sector.shift)
+    writeData(
+      record.pointee.data, address: bounce.pointee.deviceAddress,
+      count: record.pointee.byteCount, deviceWrites: false)
+    makeAvailable(head)
+  }
+
+  // MARK: - Waiting
+
+  /// Whether a dio may begin: nothing earlier that it overlaps waits or holds locks, and a partial
+  /// write has nothing under way in its way and gets its locks, all or none.
+  mutating func mayStart(_ index: UInt32) -> Bool {
+    let dio = memory.dios + Int(index)
+    guard dio.pointee.byteCount > 0, !dio.pointee.holdsLocks else { return true }
+    for place in 0..<state.stalledCount {
+      let other = memory.stalled[place]
+      if other == index { break }
+      if overlaps(index, other) { return false }
+    }
+    if state.lockHolders > 0, anyDio(overlapping: index, where: { $0.pointee.holdsLocks }) {
+      return false
+    }
+    guard let blocks = partialBlocks(index) else { return true }
+    if changesUnderWay(index) || !device.locks.tryLock(blocks) { return false }
+    dio.pointee.holdsLocks = true
+    state.lockHolders += 1
+    updateFastPath()
+    return true
+  }
+
+  /// The blocks that a write covers only in part, at most two; nil if there are none.
+  private func partialBlocks(_ index: UInt32) -> BlockPair? {
+    let dio = memory.dios + Int(index)
+    let end = dio.pointee.start + dio.pointee.byteCount
+    guard dio.pointee.operation == .write, (dio.pointee.start | end) & blockMask != 0 else {
+      return nil
+    }
+    let block = UInt64(limits.logicalBlockSize)
+    let first = dio.pointee.start / block
+    let last = (end - 1) / block
+    return BlockPair(
+      first: dio.pointee.start & blockMask != 0 ? first : last,
+      last: end & blockMask != 0 ? last : first)
+  }
+
+  /// Whether a write-like operation of this queue is under way in the dio's blocks.
+  private func changesUnderWay(_ index: UInt32) -> Bool {
+    if anyDio(
+      overlapping: index,
+      where: { $0.pointee.operation.changesData && !$0.pointee.isStalled })
+    {
+      return true
+    }
+    let range = coveredBlocks(index)
+    for head in 0..<Int(headLimit) where records[head].isPlain {
+      guard records[head].operation == .write else { continue }
+      let start = records[head].position
+      if start < range.end, start + UInt64(records[head].byteCount) > range.start { return true }
+    }
+    return false
+  }
+
+  private func anyDio(
+    overlapping index: UInt32, where matches: (UnsafeMutablePointer<DioRecord>) -> Bool
+  ) -> Bool {
+    for other in 0..<memory.dioCount where other != Int(index) {
+      let dio = memory.dios + other
+      if dio.pointee.isActive, matches(dio), overlaps(index, UInt32(other)) { return true }
+    }
+    return false
+  }
+
+  private func coveredBlocks(_ index: UInt32) -> (start: UInt64, end: UInt64) {
+    let dio = memory.dios + Int(index)
+    let end = dio.pointee.start + dio.pointee.byteCount
+    return (dio.pointee.start & ~blockMask, (end + blockMask) & ~blockMask)
+  }
+
+  private func overlaps(_ one: UInt32, _ other: UInt32) -> Bool {
+    let a = coveredBlocks(one)
+    let b = coveredBlocks(other)
+    return a.start < b.end && b.start < a.end
+  }
+
+  /// Lets a dio wait, with a slot where one is free; it is tried again once a poll.
+  mutating func stall(_ index: UInt32) {
+    let dio = memory.dios + Int(index)
+    precondition(!dio.pointee.isStalled, "a dio waits once")
+    dio.pointee.isStalled = true
+    memory.stalled[state.stalledCount] = index
+    state.stalledCount += 1
+    pendingWork += 1
+    holdSlot(for: index)
+    updateFastPath()
+  }
+
+  mutating func unstall(_ index: UInt32) {
+    guard let place = (0..<state.stalledCount).first(where: { memory.stalled[$0] == index }) else {
+      preconditionFailure("the dio does not wait")
+    }
+    for later in place..<(state.stalledCount - 1) {
+      memory.stalled[later] = memory.stalled[later + 1]
+    }
+    memory.dios[Int(index)].isStalled = false
+    state.stalledCount -= 1
+    pendingWork -= 1
+    updateFastPath()
+  }
+
+  /// Tries each waiting dio once, in order of submission.
+  mutating func retryStalled() {
+    var place = 0
+    while place < state.stalledCount {
+      let index = memory.stalled[place]
+      if !retry(index) { place += 1 }
+    }
+  }
+
+  /// - Returns: Whether the dio no longer waits.
+  private mutating func retry(_ index: UInt32) -> Bool {
+    let dio = memory.dios + Int(index)
+    guard dio.pointee.heldSlot != BioRecord.none || hasSlot else { return false }
+    if dio.pointee.isFlushing {
+      unstall(index)
+      addFixed(.flush, dio: index, byteCount: 0)
+      return true
+    }
+    guard mayStart(index) else { return false }
+    let before = dio.pointee.remaining
+    guard dio.pointee.operation == .read || dio.pointee.operation == .write else {
+      unstall(index)
+      begin(index)
+      return true
+    }
+    advanceCursor(index)
+    guard dio.pointee.remaining < before else { return false }
+    unstall(index)
+    return true
+  }
+
+  // MARK: - Locks
+
+  mutating func unlockBlocks(_ index: UInt32) {
+    guard let blocks = partialBlocks(index) else { return }
+    device.locks.unlock(blocks)
+    memory.dios[Int(index)].holdsLocks = false
+    state.lockHolders -= 1
+    updateFastPath()
+  }
+
+  /// Opens the fast path where nothing forbids it: no reset, no waiting dio, no lock held.
+  mutating func updateFastPath() {
+    let isOpen = state.stalledCount == 0 && state.lockHolders == 0
+    let plain = UInt64(min(limits.maxSegmentSize, limits.maxBioBytes))
+    maxReadBytes = isOpen ? plain : 0
+    maxWriteBytes = isOpen && !device.info.isReadOnly ? plain : 0
+  }
+}

@@ -1,0 +1,38 @@
+/// Bounds of the driver, each with its unit and its reason.
+@usableFromInline
+enum Limits {
+  /// Capabilities looked at in configuration space: 256 bytes hold no more than (256 - 64) / 4.
+  static let capabilities = 48
+  /// Reads of a configuration field before a device whose generation never rests is refused.
+  static let configRetries = 64
+  /// How long a device may take to read status 0 after a reset, in nanoseconds. Hardware takes
+  /// milliseconds; a device that needs more is stuck.
+  static let resetNanoseconds: UInt64 = 1_000_000_000
+  /// How long an unswept queue may hold up the restart after a reset, in nanoseconds.
+  static let sweepNanoseconds: UInt64 = 1_000_000_000
+  /// Deadline of an operation unless the user says otherwise, in nanoseconds.
+  static let deadlineNanoseconds: UInt64 = 30_000_000_000
+  /// Most data segments of one bio: what Linux uses with a ring of 128 (126 and two more).
+  static let segmentsPerBio = 126
+  /// Bytes of indirect tables for vectored bios a queue may have; large rings get shorter tables.
+  static let tableBytesPerQueue = 4 << 20
+  /// Fewest data segments of one bio that a table has room for.
+  static let fewestSegmentsPerBio = 8
+  /// Bytes of one bio at most: a descriptor's length is 32 bits, and a used length counts the
+  /// status byte too.
+  static let bytesPerBio = 1 << 30
+  /// Bytes of a bounce block.
+  static let bounceBlockBytes = 64 << 10
+  /// Bounce blocks of a queue unless the user says otherwise.
+  static let bounceBlocks = 8
+  /// Polls between two looks at the clock; a power of two.
+  @inlinable static var pollsPerTick: UInt64 { 1024 }
+  /// Nanoseconds between two rounds of the slow tick.
+  static let tickNanoseconds: UInt64 = 10_000_000
+  /// Rounds of the slow tick without progress, with work in flight, before the doorbell is rung
+  /// again.
+  static let ticksBeforeRekick = 10
+  /// Subtracted from the free slots of a queue that must refuse: more than any ring has, so that
+  /// deliveries can't reopen it.
+  @usableFromInline static let closedOffset = 1 << 32
+}

@@ -1,0 +1,364 @@
+public import CHostIO
+public import DMAPool
+public import Synchronization
+public import Virtio
+
+/// A queue of a device: submit, kick, poll. It belongs to one thread at a time and can be moved to
+/// another; a second poller does not compile.
+///
+/// Nothing here allocates, throws, logs, locks or blocks, except the synchronous calls, which poll
+/// until they are done. Offsets and counts are in bytes. After a ``Submission/queued`` the buffer
+/// comes back with exactly one ``Completion``.
+public struct Queue: ~Copyable {
+  // Set once.
+  @usableFromInline let ring: SplitRing
+  @usableFromInline let records: UnsafeMutablePointer<BioRecord>
+  @usableFromInline let requests: UnsafeMutableRawPointer
+  @usableFromInline let epochWord: UnsafeMutablePointer<Atomic<UInt32>>
+  @usableFromInline let arena: UInt32
+  @usableFromInline let headLimit: UInt32
+  @usableFromInline let eventIndex: Bool
+  @usableFromInline let blockMask: UInt64
+  let memory: QueueMemory
+  let device: Device
+  let limits: QueueLimits
+
+  // The fast path's gate: what one plain bio may be. `maxPlainBytes` is 0 while every submission
+  // must take the slow path (a read-modify-write or a stalled dio is about).
+  @usableFromInline var maxReadBytes: UInt64
+  @usableFromInline var maxWriteBytes: UInt64
+  @usableFromInline var capacity: UInt64
+
+  // Slots: free ones less kept completions; far below 0 while the queue refuses.
+  @usableFromInline var freeHead: UInt32
+  @usableFromInline var freeCount: Int
+
+  // Ring positions (I3).
+  @usableFromInline var availShadow: UInt16
+  @usableFromInline var availPublished: UInt16
+  @usableFromInline var lastUsed: UInt16
+  @usableFromInline var usedSeen: UInt16
+
+  // Time and resets. A restart may move the doorbell.
+  @usableFromInline var doorbell: Doorbell
+  @usableFromInline var tick: UInt32 = 0
+  @usableFromInline var epoch: UInt32
+  /// Kept completions and stalled dios: what an empty look has to care for.
+  @usableFromInline var pendingWork = 0
+  @usableFromInline var counters = QueueStatistics()
+
+  // The slow path's own.
+  var state = QueueState()
+
+  init(memory: QueueMemory, device: Device, doorbell: Doorbell) {
+    self.memory = memory
+    self.device = device
+    self.doorbell = doorbell
+    ring = memory.ring
+    records = memory.records
+    requests = memory.base + memory.layout.requestsOffset
+    epochWord = device.epochWord
+    epoch = device.epochWord.pointee.load(ordering: .acquiring)
+    arena = device.memory.number
+    headLimit = UInt32(memory.layout.size)
+    eventIndex = device.info.accepted.contains(.eventIndex)
+    limits = device.info.limits
+    blockMask = UInt64(limits.logicalBlockSize - 1)
+    capacity = device.capacityBytes
+    maxReadBytes = 0
+    maxWriteBytes = 0
+    freeHead = BioRecord.none
+    freeCount = 0
+    availShadow = memory.saved.avail
+    availPublished = memory.saved.avail
+    lastUsed = memory.saved.used
+    usedSeen = memory.saved.used
+    state.freeDio = 0
+    for slot in (0..<memory.layout.slotCount).reversed() {
+      let head = slot * memory.layout.headStride
+      records[head].next = freeHead
+      freeHead = UInt32(head)
+    }
+    freeCount = memory.layout.slotCount
+    updateFastPath()
+    ring.suppressInterrupts(lastUsed: lastUsed, eventIndex: eventIndex)
+  }
+
+  /// A copy of a queue that is going away, which can be changed where a deinit can't.
+  private init(retiring other: borrowing Queue) {
+    ring = other.ring
+    records = other.records
+    requests = other.requests
+    doorbell = other.doorbell
+    epochWord = other.epochWord
+    arena = other.arena
+    headLimit = other.headLimit
+    eventIndex = other.eventIndex
+    blockMask = other.blockMask
+    memory = other.memory
+    device = other.device
+    limits = other.limits
+    maxReadBytes = other.maxReadBytes
+    maxWriteBytes = other.maxWriteBytes
+    capacity = other.capacity
+    freeHead = other.freeHead
+    freeCount = other.freeCount
+    availShadow = other.availShadow
+    availPublished = other.availPublished
+    lastUsed = other.lastUsed
+    usedSeen = other.usedSeen
+    tick = other.tick
+    epoch = other.epoch
+    pendingWork = other.pendingWork
+    counters = other.counters
+    state = other.state
+  }
+
+  deinit {
+    guard !state.isRetired else { return }
+    var last = Queue(retiring: self)
+    last.retire()
+  }
+
+  /// What the queue has counted since it was made.
+  public var statistics: QueueStatistics { counters }
+
+  /// Requests that can be in flight.
+  public var depth: Int { memory.layout.slotCount }
+
+  /// Which of the device's queues it is.
+  public var index: Int { memory.index }
+}
+
+/// What the slow path of a queue keeps.
+struct QueueState {
+  /// First free dio record.
+  var freeDio: UInt32 = BioRecord.none
+  /// Kept completions: a ring of `dioCount` places.
+  var keptFirst = 0
+  var keptCount = 0
+  /// Dios that wait, in order of submission, and all dios that hold block locks.
+  var stalledCount = 0
+  var lockHolders = 0
+  /// The queue has swept its bios and waits for the device to restart.
+  var isStopped = false
+  var isClosed = false
+  var isRetired = false
+  /// The last refusal of a submission, for the rich error.
+  var refusal = Refusal()
+  var lastViolation: Violation?
+  /// The clock at the last tick, and progress seen then.
+  var tickNanoseconds: UInt64 = 0
+  var idleTicks = 0
+  var lastUsedAtTick: UInt16 = 0
+  var deadlineTicks: UInt32 = 0
+}
+
+/// What was asked when a submission was refused.
+struct Refusal {
+  var operation = Operation.read
+  var offset: UInt64 = 0
+  var byteCount: UInt64 = 0
+}
+
+/// A finished operation that waits to be delivered.
+struct KeptCompletion {
+  var tag: UInt64
+  var result: IOResult
+  var source: DioSource
+}
+
+// MARK: - Submit
+
+extension Queue {
+  /// Reads `buffer.byteCount` bytes from byte `offset` of the device into `buffer`.
+  ///
+  /// A read that crosses the end of the device is cut there; one at or beyond the end completes
+  /// with 0 bytes. Ranges that are not whole blocks go through a bounce block.
+  ///
+  /// - Parameters:
+  ///   - offset: First byte on the device.
+  ///   - buffer: Where the data goes; it comes back in the submission or with the completion.
+  ///   - tag: Any number; the completion carries it.
+  /// - Returns: Whether the operation is under way, already ended, or refused with nothing done.
+  @inlinable @inline(__always)
+  public mutating func submitRead(
+    at offset: UInt64, into buffer: consuming DMABuffer, tag: UInt64
+  ) -> Submission<DMABuffer> {
+    let block = buffer.intoBlock()
+    let count = UInt64(truncatingIfNeeded: block.pointee.byteCount)
+    guard isPlain(offset, count, block, maxReadBytes) else {
+      return submitSlow(.read, at: offset, block, tag: tag, durable: false)
+    }
+    addPlain(.read, at: offset, block, count, tag: tag)
+    return .queued
+  }
+
+  /// Writes the bytes of `buffer` to byte `offset` of the device.
+  ///
+  /// A write that reaches beyond the end is refused with `noSpace`, nothing written. Ranges that
+  /// are not whole blocks are read, modified and written under a lock on their blocks; nothing else
+  /// in those blocks changes.
+  ///
+  /// - Parameters:
+  ///   - offset: First byte on the device.
+  ///   - buffer: The data; it comes back in the submission or with the completion.
+  ///   - tag: Any number; the completion carries it.
+  ///   - durable: Whether the operation ends only when the data is on stable media (a FLUSH follows
+  ///     where the device has a volatile cache).
+  /// - Returns: Whether the operation is under way, already ended, or refused with nothing done.
+  @inlinable @inline(__always)
+  public mutating func submitWrite(
+    at offset: UInt64, from buffer: consuming DMABuffer, tag: UInt64, durable: Bool = false
+  ) -> Submission<DMABuffer> {
+    let block = buffer.intoBlock()
+    let count = UInt64(truncatingIfNeeded: block.pointee.byteCount)
+    guard !durable, isPlain(offset, count, block, maxWriteBytes) else {
+      return submitSlow(.write, at: offset, block, tag: tag, durable: durable)
+    }
+    addPlain(.write, at: offset, block, count, tag: tag)
+    return .queued
+  }
+
+  /// Whole blocks, 1 to `limit` bytes, on the device, in memory that is one run for it, and a slot
+  /// is free.
+  @inlinable @inline(__always)
+  func isPlain(
+    _ offset: UInt64, _ count: UInt64, _ block: UnsafeMutablePointer<DMABlock>, _ limit: UInt64
+  ) -> Bool {
+    _fastPath((offset | count) & blockMask == 0) && _fastPath(count &- 1 < limit)
+      && _fastPath(offset <= capacity &- count) && _fastPath(freeCount > 0)
+      && _fastPath(block.pointee.plainArena == arena)
+  }
+
+  /// Makes a plain bio available; it is published by the next kick.
+  @inlinable @inline(__always)
+  mutating func addPlain(
+    _ operation: Operation, at offset: UInt64, _ block: UnsafeMutablePointer<DMABlock>,
+    _ count: UInt64, tag: UInt64
+  ) {
+    let head = freeHead
+    let record = records + Int(head)
+    freeHead = record.pointee.next
+    freeCount &-= 1
+    record.pointee.block = block
+    record.pointee.tag = tag
+    record.pointee.expected = operation == .read ? count &+ 1 : 1
+    record.pointee.position = offset
+    record.pointee.byteCount = UInt32(truncatingIfNeeded: count)
+    record.pointee.count.store(1, ordering: .relaxed)
+    record.pointee.stamp = tick
+    record.pointee.operation = operation
+    writeRequest(head, type: operation == .read ? .read : .write, sector: offset &>> Sector.shift)
+    writeData(
+      record.pointee.data, address: block.pointee.deviceAddress,
+      count: UInt32(truncatingIfNeeded: count), deviceWrites: operation == .read)
+    makeAvailable(head)
+  }
+
+  @inlinable @inline(__always)
+  func writeRequest(_ head: UInt32, type: RequestType, sector: UInt64) {
+    let request = requests + Int(head) &<< RequestArea.shift
+    request.storeBytes(of: UInt64(type.rawValue), as: UInt64.self)
+    request.storeBytes(of: sector, toByteOffset: 8, as: UInt64.self)
+    chio_store8_once(request + RequestArea.statusOffset, RequestStatus.poison)
+  }
+
+  @inlinable @inline(__always)
+  func writeData(
+    _ descriptor: UnsafeMutableRawPointer, address: UInt64, count: UInt32, deviceWrites: Bool
+  ) {
+    let flags: DescriptorFlags = deviceWrites ? [.next, .write] : .next
+    descriptor.storeBytes(of: address, as: UInt64.self)
+    descriptor.storeBytes(of: count, toByteOffset: 8, as: UInt32.self)
+    descriptor.storeBytes(of: flags.rawValue, toByteOffset: 12, as: UInt16.self)
+  }
+
+  @inlinable @inline(__always)
+  mutating func makeAvailable(_ head: UInt32) {
+    ring.makeAvailable(head, at: availShadow)
+    availShadow &+= 1
+  }
+
+  // MARK: - Kick
+
+  /// Shows the device everything submitted since the last kick, and rings its doorbell if it wants
+  /// to be told; at most once. Nothing happens if there is nothing to show.
+  @inlinable @inline(__always)
+  public mutating func kick() {
+    let old = availPublished
+    guard _fastPath(availShadow != old) else { return }
+    guard _fastPath(epochWord.pointee.load(ordering: .relaxed) == epoch) else { return }
+    ring.publish(availShadow)
+    availPublished = availShadow
+    counters.requests &+= UInt64(availShadow &- old)
+    atomicMemoryFence(ordering: .sequentiallyConsistent)  // fence K
+    if ring.wantsKick(from: old, to: availShadow, eventIndex: eventIndex) {
+      counters.kicks &+= 1
+      doorbell.ring()
+    } else {
+      counters.suppressedKicks &+= 1
+    }
+  }
+
+  // MARK: - Poll
+
+  /// One finished operation, or nil where there is none; never blocks. It may be resubmitted to
+  /// this queue at once. A call that finds nothing first kicks what is pending.
+  @inlinable @inline(__always)
+  public mutating func next() -> Completion? {
+    if lastUsed == usedSeen {
+      counters.polls &+= 1
+      let seen = ring.usedIndex()
+      guard
+        _fastPath(counters.polls & (Limits.pollsPerTick &- 1) != 0),
+        _fastPath(pendingWork == 0),
+        _fastPath(epochWord.pointee.load(ordering: .relaxed) == epoch),
+        _fastPath(seen &- lastUsed <= availPublished &- lastUsed)
+      else { return attend(seen) }
+      guard seen != lastUsed else {
+        counters.emptyPolls &+= 1
+        if availShadow != availPublished { kickForgotten() }
+        return nil
+      }
+      usedSeen = seen
+    }
+    let (id, length) = ring.usedElement(at: lastUsed)
+    guard _fastPath(id < headLimit) else { return nextSlow() }
+    let record = records + Int(id)
+    let status = chio_load8_once(
+      requests + Int(id) &<< RequestArea.shift + RequestArea.statusOffset)
+    guard _fastPath(UInt64(length) == record.pointee.expected), _fastPath(status == 0) else {
+      return nextSlow()
+    }
+    lastUsed &+= 1
+    record.pointee.expected = BioRecord.never
+    record.pointee.next = freeHead
+    freeHead = id
+    freeCount &+= 1
+    let count = Int(record.pointee.byteCount)
+    counters.bytes &+= UInt64(count)
+    guard
+      _fastPath(
+        record.pointee.count.wrappingSubtract(1, ordering: .acquiringAndReleasing).newValue == 0),
+      let block = record.pointee.block
+    else { return nextSlow() }
+    return Completion(
+      tag: record.pointee.tag, result: IOResult(success: count),
+      buffer: DMABuffer(block: block), segments: nil)
+  }
+
+  /// Hands every finished operation to `body`, at most `limit` of them; never blocks.
+  ///
+  /// - Returns: How many operations were handed over.
+  @inlinable @inline(__always)
+  @discardableResult
+  public mutating func poll(max limit: Int = .max, _ body: (consuming Completion) -> Void) -> Int {
+    var count = 0
+    while count < limit, let done = next() {
+      body(done)
+      count &+= 1
+    }
+    return count
+  }
+}

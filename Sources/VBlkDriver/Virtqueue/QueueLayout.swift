@@ -1,0 +1,67 @@
+import Virtio
+
+/// Where everything of a queue stands in its one block of DMA memory.
+///
+/// Beside the three areas of the ring each slot has a request area of 128 bytes, two cache lines:
+/// the first is written by us and read by the device, the second is written by the device.
+/// ```
+///   0 header 16 | 16 plain table: header, data, status descriptors 48
+///  64 status 1  | 80 range 16 (discard, write zeroes), or the answer of GET_ID 20
+/// ```
+/// and, with INDIRECT_DESC, a table for chains that are not header, one segment, status.
+///
+/// Bytes of a queue of N entries: about (16 + 2 + 8 + 128) x N + 16 x (segments + 2) x slots.
+struct QueueLayout: Equatable {
+  let size: Int
+  let isIndirect: Bool
+  /// Requests that can be in flight: N with INDIRECT_DESC, else a triple of descriptors each.
+  let slotCount: Int
+  /// Distance of two slots' heads: 1, or 3.
+  let headStride: Int
+  /// Data segments of one bio.
+  let maxSegments: Int
+  let descriptorsOffset: Int
+  let availOffset: Int
+  let usedOffset: Int
+  let requestsOffset: Int
+  let tablesOffset: Int
+  let tableStride: Int
+  let byteCount: Int
+
+  /// - Returns: nil where the ring is too small for one request of header, data and status.
+  init?(size: Int, isIndirect: Bool, maxSegments wanted: Int) {
+    guard SplitLayout.isLegal(size: size), isIndirect || size >= 4 else { return nil }
+    self.size = size
+    self.isIndirect = isIndirect
+    headStride = isIndirect ? 1 : 3
+    slotCount = size / headStride
+    if isIndirect {
+      // A table may be as long as the ring by the letter (virtio 1.2, 2.7.5.3.1); on rings too
+      // small for that, three entries, which every device takes, are the least that works.
+      let room = max(1, size - 2)
+      let cap = max(
+        Limits.fewestSegmentsPerBio, Limits.tableBytesPerQueue / (16 * slotCount) - 2)
+      maxSegments = max(1, min(wanted, room, cap))
+    } else {
+      maxSegments = max(1, min(wanted, 1 + 3 * (slotCount - 1)))
+    }
+    func aligned(_ offset: Int) -> Int { (offset + 63) & ~63 }
+    descriptorsOffset = 0
+    availOffset = aligned(SplitLayout.descriptorByteCount(size: size))
+    usedOffset = aligned(availOffset + SplitLayout.availableByteCount(size: size))
+    requestsOffset = aligned(usedOffset + SplitLayout.usedByteCount(size: size))
+    tablesOffset = aligned(requestsOffset + RequestArea.stride * size)
+    tableStride = isIndirect ? aligned(16 * (maxSegments + 2)) : 0
+    byteCount = tablesOffset + tableStride * size
+  }
+}
+
+/// Offsets in a slot's request area.
+@usableFromInline
+enum RequestArea {
+  static let stride = 128
+  @inlinable static var shift: Int { 7 }
+  static let tableOffset = 16
+  @inlinable static var statusOffset: Int { 64 }
+  static let payloadOffset = 80
+}

@@ -1,0 +1,91 @@
+/// Slots and dio records: the head allocator of a split ring. Free heads are a list through the
+/// records, last in first out, so that a warm slot is used next.
+extension Queue {
+  /// Whether a head can be taken; `freeCount` may be below it, for kept completions hold credits.
+  var hasSlot: Bool { freeHead != BioRecord.none }
+
+  /// Takes the head that came free last.
+  mutating func takeSlot() -> UInt32 {
+    let head = freeHead
+    precondition(head != BioRecord.none, "no slot is free")
+    freeHead = records[Int(head)].next
+    freeCount -= 1
+    return head
+  }
+
+  /// Gives a head back whose chain is as it was prewritten.
+  mutating func freeSlot(_ head: UInt32) {
+    let record = records + Int(head)
+    record.pointee.expected = BioRecord.never
+    record.pointee.state = .free
+    record.pointee.next = freeHead
+    freeHead = head
+    freeCount += 1
+  }
+
+  /// Gives a head back, with the slots lent to its chain, and restores what the chain changed.
+  mutating func releaseSlot(_ head: UInt32) {
+    let record = records + Int(head)
+    if record.pointee.isRewritten {
+      record.pointee.isRewritten = false
+      var lent = record.pointee.next
+      while lent != BioRecord.none {
+        let next = records[Int(lent)].next
+        memory.prewrite(lent)
+        freeSlot(lent)
+        lent = next
+      }
+      memory.prewrite(head)
+    }
+    freeSlot(head)
+  }
+
+  /// Takes the slots that a chain of `segments` data segments needs beside its own (without
+  /// INDIRECT_DESC), linked by `next`; as many as there are, and says for how many segments.
+  mutating func lendSlots(segments: Int) -> (first: UInt32, segments: Int) {
+    var first = BioRecord.none
+    var room = 1
+    while room < segments, hasSlot {
+      let head = takeSlot()
+      records[Int(head)].state = .lent
+      records[Int(head)].next = first
+      first = head
+      room += 3
+    }
+    return (first, min(room, segments))
+  }
+
+  // MARK: - Dio records
+
+  /// Takes a record; there is one for every slot and one more, so an operation that has a slot, or
+  /// is the one synchronous call, finds one.
+  mutating func takeDio() -> UInt32 {
+    let index = state.freeDio
+    precondition(index != BioRecord.none, "no dio record is free")
+    state.freeDio = memory.dios[Int(index)].next
+    return index
+  }
+
+  mutating func freeDio(_ index: UInt32) {
+    memory.dios[Int(index)].source = .none
+    memory.dios[Int(index)].isActive = false
+    memory.dios[Int(index)].next = state.freeDio
+    state.freeDio = index
+  }
+
+  /// Keeps a slot for a dio that waits.
+  mutating func holdSlot(for index: UInt32) {
+    let dio = memory.dios + Int(index)
+    guard dio.pointee.heldSlot == BioRecord.none, hasSlot else { return }
+    let head = takeSlot()
+    records[Int(head)].state = .lent
+    dio.pointee.heldSlot = head
+  }
+
+  mutating func releaseHeldSlot(_ index: UInt32) {
+    let dio = memory.dios + Int(index)
+    guard dio.pointee.heldSlot != BioRecord.none else { return }
+    freeSlot(dio.pointee.heldSlot)
+    dio.pointee.heldSlot = BioRecord.none
+  }
+}

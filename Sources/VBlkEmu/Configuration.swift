@@ -1,0 +1,167 @@
+public import Virtio
+
+extension EmulatedDisk {
+  /// Where the contents of a disk are.
+  public enum Contents: Equatable, Sendable {
+    /// Sparse memory of this many bytes, all zero at first.
+    case memory(byteCount: UInt64)
+    /// The raw image at a path; its size is the disk's. Read-only with
+    /// ``Configuration/readOnly``.
+    case file(path: String)
+    /// This many bytes that aren't there: requests are answered at once and no data moves.
+    case null(byteCount: UInt64)
+  }
+
+  /// Who serves the queues.
+  public enum Mode: Equatable, Sendable {
+    /// The doorbell call itself, in the driver's thread.
+    case inline
+    /// A thread of the disk's, which polls, and sleeps when there is nothing to do.
+    case threaded
+    /// Nobody: each step is a call, for tests.
+    case stepped
+  }
+
+  /// What a disk is like. All of it is fixed when the disk is made, but what
+  /// ``EmulatedDisk`` has a call for.
+  public struct Configuration: Equatable, Sendable {
+    /// Where the contents are.
+    public var contents: Contents
+    /// Who serves the queues.
+    public var mode: Mode = .inline
+    /// Request queues, 1-64.
+    public var queues = 1
+    /// Most entries of a queue: a power of two, 1-32,768.
+    public var queueSize = 256
+    /// Logical block in bytes: a power of two, 512-65,536.
+    public var blockSize: UInt32 = 512
+    /// Most data segments of a request; nil is not offered.
+    public var segMax: UInt32? = 126
+    /// Most bytes of a segment; nil is not offered, 0 is offered as 0.
+    public var sizeMax: UInt32?
+    /// Refuses every write; the image is opened for reading only.
+    public var readOnly = false
+    /// The answer to GET_ID: 20 bytes at most, padded with NUL.
+    public var serial = "vblk-emu"
+    /// Features that are not offered, of those that the disk has.
+    public var withheld: Features = []
+    /// Most sectors of one discard segment.
+    public var maxDiscardSectors: UInt32 = 1 << 21
+    /// Most segments of one discard.
+    public var maxDiscardSegments: UInt32 = 32
+    /// Alignment of a discard in sectors, as reported.
+    public var discardSectorAlignment: UInt32 = 8
+    /// Most sectors of one write-zeroes segment.
+    public var maxWriteZeroesSectors: UInt32 = 1 << 21
+    /// Most segments of one write-zeroes.
+    public var maxWriteZeroesSegments: UInt32 = 32
+    /// Whether the write cache starts as write-back.
+    public var writeback = true
+    /// MSI-X vectors; nil is one a queue and one for the configuration, 0 is no MSI-X.
+    public var interruptVectors: Int?
+    /// In which order the requests of a batch complete.
+    public var completionOrder = CompletionOrder.inOrder
+    /// The faults that requests meet from the start.
+    public var faults: [FaultRule] = []
+    /// The seed of the fault rules' probabilities.
+    public var seed: UInt64 = 1
+    /// The ways in which the device misbehaves from the start.
+    public var hostility: Hostility = []
+    /// Bytes that the device configuration shows in place of the true ones, by offset.
+    public var configOverrides: [Int: UInt8] = [:]
+    /// Bytes of the device configuration that exist; nil is what the features need.
+    public var configByteCount: Int?
+    /// The device addresses that the emulated IOMMU maps, whole pages below 2^48.
+    public var addressRanges: [ClosedRange<UInt64>] = [0x1_0000_0000...0xFF_FFFF_FFFF]
+    /// The function's name, for errors.
+    public var name = "emu"
+
+    /// A disk with these contents and the defaults for the rest.
+    public init(_ contents: Contents) { self.contents = contents }
+
+    /// Takes a feature off the offer by the name that the specification gives it, in any case and
+    /// with `-` for `_`: "event-idx".
+    ///
+    /// - Throws: ``EmulatorError`` that lists the names.
+    public mutating func withhold(named name: String) throws(EmulatorError) {
+      let wanted = name.uppercased().map { $0 == "-" ? "_" : $0 }
+      guard
+        let entry = Features.names.first(where: {
+          Array($0.name) == wanted && Configuration.possible.contains(.bit($0.bit))
+        })
+      else {
+        let names = Configuration.possible.described.map { $0.lowercased() }
+        throw EmulatorError(
+          .invalidArgument, "\(name) is no feature of an emulated disk",
+          remedy: "choose one of " + names.joined(separator: ", "))
+      }
+      withheld.insert(.bit(entry.bit))
+    }
+
+    /// Every feature that a disk can have.
+    public static let possible: Features = [
+      .sizeMax, .segMax, .readOnly, .blockSize, .flush, .configWriteCache, .multiQueue, .discard,
+      .writeZeroes, .indirectDescriptors, .eventIndex, .version1, .accessPlatform,
+    ]
+
+    /// The features that the disk offers.
+    public var offered: Features {
+      var features = Configuration.possible.subtracting(withheld)
+      if sizeMax == nil { features.remove(.sizeMax) }
+      if segMax == nil { features.remove(.segMax) }
+      if !readOnly { features.remove(.readOnly) }
+      features = features.withoutOrphans
+      if hostility.contains(.orphanedFeatures) {
+        features.remove(.flush)
+        features.insert(.configWriteCache)
+      }
+      if hostility.contains(.withoutVersion1) { features.remove(.version1) }
+      return features
+    }
+
+    /// MSI-X vectors.
+    var vectorCount: Int { interruptVectors ?? queues + 1 }
+
+    /// Checks everything that doesn't need the system.
+    func check() throws(EmulatorError) {
+      try require((1...Limits.queues).contains(queues), "queues", queues, "1 to \(Limits.queues)")
+      try require(
+        SplitLayoutCheck.isLegal(queueSize), "queue size", queueSize,
+        "a power of two, 1 to \(Limits.queueSize)")
+      try require(
+        blockSize >= 512 && blockSize <= 65_536 && blockSize & (blockSize - 1) == 0, "block size",
+        blockSize, "a power of two, 512 to 65536")
+      try require(segMax != 0 || hostility.contains(.segMaxZero), "seg_max", 0, "1 or more")
+      try require(serial.utf8.count <= 20, "serial of bytes", serial.utf8.count, "at most 20 bytes")
+      try require(
+        (0...Limits.vectors).contains(vectorCount), "interrupt vectors", vectorCount,
+        "0 to \(Limits.vectors)")
+      let segments = max(maxDiscardSegments, maxWriteZeroesSegments)
+      try require(
+        segments <= Limits.rangeSegments, "segments of a discard or write-zeroes", segments,
+        "at most \(Limits.rangeSegments)")
+      try require(
+        configByteCount.map { (8...96).contains($0) } ?? true, "bytes of configuration",
+        configByteCount ?? 0, "8 to 96")
+      for range in addressRanges {
+        try require(
+          range.upperBound >> Limits.addressBits == 0 && range.lowerBound % 4096 == 0
+            && range.upperBound % 4096 == 4095, "device addresses", range.upperBound,
+          "whole pages below 2^\(Limits.addressBits)")
+      }
+      try require(!addressRanges.isEmpty, "ranges of device addresses", 0, "1 or more")
+    }
+
+    private func require(
+      _ good: Bool, _ what: String, _ value: some CustomStringConvertible, _ allowed: String
+    ) throws(EmulatorError) {
+      guard good else {
+        throw EmulatorError(.invalidArgument, "\(what) \(value)", remedy: "choose \(allowed)")
+      }
+    }
+  }
+}
+
+private enum SplitLayoutCheck {
+  static func isLegal(_ size: Int) -> Bool { SplitLayout.isLegal(size: size) }
+}

@@ -1,0 +1,180 @@
+internal import Glibc
+internal import Virtio
+
+/// Everything that stands between a request and its plain service: rules, hostility, trace, order.
+struct Interposition {
+  var tracing = false
+  var order = CompletionOrder.inOrder
+  var hostility: Hostility = []
+  /// Completions that are still honest before the hostility starts.
+  var honest: UInt64 = 0
+  /// Completions that will be hostile, then the device is honest again.
+  var hostileLeft: UInt64 = .max
+
+  private var rules: [FaultRule] = []
+  private var matches: [UInt64] = []
+  private var injected: [UInt64] = []
+  private var random = SeededRandom(seed: 1)
+  private var orderRandom = SeededRandom(seed: 1)
+
+  /// Whether requests must take the long way.
+  var isNeeded: Bool {
+    tracing || order != .inOrder || !hostility.isDisjoint(with: .ring) || !rules.isEmpty
+  }
+
+  mutating func setRules(_ rules: [FaultRule], seed: UInt64) {
+    self.rules = rules
+    matches = Array(repeating: 0, count: rules.count)
+    injected = Array(repeating: 0, count: rules.count)
+    random = SeededRandom(seed: seed)
+  }
+
+  mutating func setOrder(_ order: CompletionOrder, queue: Int) {
+    self.order = order
+    if case .random(let seed) = order { orderRandom = SeededRandom(seed: seed &+ UInt64(queue)) }
+  }
+
+  /// What the rules want done with `request`.
+  mutating func decide(_ request: Request) -> FaultAction? {
+    guard request.framing == .complete else { return nil }
+    for (index, rule) in rules.enumerated() {
+      if let operations = rule.operations {
+        guard let type = RequestType(rawValue: request.type), operations.contains(type) else {
+          continue
+        }
+      }
+      if let sectors = rule.sectors, !sectors.contains(request.sector) { continue }
+      matches[index] += 1
+      guard matches[index] > rule.skip, injected[index] < rule.count else { continue }
+      guard rule.probability >= 1 || random.nextUnit() < rule.probability else { continue }
+      injected[index] += 1
+      return rule.action
+    }
+    return nil
+  }
+
+  /// Puts the requests of a batch into the order in which they shall complete.
+  mutating func arrange(_ batch: inout [Request]) {
+    switch order {
+    case .inOrder: break
+    case .reversed: batch.reverse()
+    case .random:
+      for index in stride(from: batch.count - 1, to: 0, by: -1) {
+        batch.swapAt(index, orderRandom.next(below: index + 1))
+      }
+    }
+  }
+
+  /// Whether this completion is a hostile one.
+  mutating func takeHostileTurn() -> Bool {
+    guard !hostility.isEmpty else { return false }
+    if honest > 0 {
+      honest -= 1
+      return false
+    }
+    guard hostileLeft > 0 else { return false }
+    if hostileLeft != .max { hostileLeft -= 1 }
+    return true
+  }
+}
+
+extension SplitQueue {
+  /// Takes `count` requests by the long way: rules, then order, then completion.
+  @inline(never)
+  mutating func serveInterposed(_ count: UInt16) {
+    releaseDelayed()
+    var batch: [Request] = []
+    for _ in 0..<Int(count) {
+      guard let head = takeHead() else { break }
+      var request = Request()
+      guard fetch(head, &request) else { break }
+      request.fault = interposition.decide(request)
+      if request.fault != nil { counters.injectedFaults &+= 1 }
+      batch.append(request)
+    }
+    interposition.arrange(&batch)
+    for index in batch.indices { serve(&batch[index]) }
+  }
+
+  /// Does one request as its fault says.
+  private mutating func serve(_ request: inout Request) {
+    switch request.fault {
+    case .hold, .delay:
+      stamps[request.head] = HeadStamps.held
+      inFlight[request.number] = request
+    case .drop: stamps[request.head] = HeadStamps.held
+    default:
+      perform(&request)
+      completeInterposed(&request)
+    }
+  }
+
+  /// Executes a request, or does what its fault puts in place of that.
+  mutating func perform(_ request: inout Request) {
+    switch request.fault {
+    case .status(let status): request.status = status
+    case .lose:
+      request.status = RequestStatus.ok.rawValue
+      request.dataWritten = request.writableBytes
+      request.wroteAllData = true
+    case .corrupt(let mask):
+      execute(&request)
+      corrupt(request, mask)
+    default: execute(&request)
+    }
+  }
+
+  /// Completes the delayed requests whose time has come; the others come one serve nearer.
+  private mutating func releaseDelayed() {
+    for number in inFlight.keys.sorted() {
+      guard var request = inFlight[number], case .delay(let serves) = request.fault else {
+        continue
+      }
+      if serves > 1 {
+        inFlight[number]?.fault = .delay(serves: serves - 1)
+        continue
+      }
+      inFlight[number] = nil
+      finishHeld(&request)
+    }
+  }
+
+  /// Executes and completes a request that was held; its head is free again.
+  private mutating func finishHeld(_ request: inout Request) {
+    stamps[request.head] = stamp
+    execute(&request)
+    completeInterposed(&request)
+  }
+
+  /// Completes what a rule holds, oldest first, and tells the driver.
+  ///
+  /// - Returns: How many.
+  mutating func releaseHeld() -> Int {
+    guard live, checkMapped() else { return 0 }
+    var count = 0
+    for number in inFlight.keys.sorted() {
+      guard var request = inFlight[number], request.fault == .hold else { continue }
+      inFlight[number] = nil
+      finishHeld(&request)
+      count += 1
+    }
+    finishBatch(wantKicks: true)
+    return count
+  }
+
+  /// Flips bits of the first data byte of a request that was executed.
+  private mutating func corrupt(_ request: Request, _ mask: UInt8) {
+    guard request.status == RequestStatus.ok.rawValue, let memory = unsafe hostSegments.first else {
+      return
+    }
+    if request.type == RequestType.read.rawValue {
+      unsafe memory.storeBytes(of: memory.load(as: UInt8.self) ^ mask, as: UInt8.self)
+    } else if request.type == RequestType.write.rawValue {
+      var byte: UInt8 = 0
+      let offset = request.sector << Sector.shift
+      guard unsafe store.read(&byte, 1, at: offset) == 0 else { return }
+      byte ^= mask
+      _ = unsafe store.write(&byte, 1, at: offset)
+    }
+  }
+}

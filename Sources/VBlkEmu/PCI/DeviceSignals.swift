@@ -1,0 +1,116 @@
+internal import CHostIO
+internal import Glibc
+internal import Synchronization
+internal import Virtio
+
+/// What a queue and the registers both touch: status, interrupt status, vectors and their eventfds.
+///
+/// Everything is atomic, because queues raise interrupts and NEEDS_RESET without the register
+/// file's lock. The eventfds change only with the locks of all queues held, so a queue never
+/// signals one that its owner has closed.
+///
+/// Invariant: both pointers live as long as the disk.
+@safe
+struct DeviceSignals: @unchecked Sendable {
+  private struct State: ~Copyable {
+    let status = Atomic<UInt8>(0)
+    let interruptStatus = Atomic<UInt8>(0)
+    let generation = Atomic<UInt8>(0)
+    let configVector = Atomic<UInt16>(VirtioPCI.noVector)
+    let messageSignalled = Atomic<Bool>(false)
+    let removed = Atomic<Bool>(false)
+  }
+
+  private let state: UnsafeMutablePointer<State>
+  private let eventfds: UnsafeMutablePointer<Atomic<CInt>>
+  let vectorCount: Int
+
+  init(vectorCount: Int) {
+    self.vectorCount = vectorCount
+    unsafe state = .allocate(capacity: 1)
+    unsafe state.initialize(to: State())
+    unsafe eventfds = .allocate(capacity: max(vectorCount, 1))
+    for vector in 0..<max(vectorCount, 1) { unsafe (eventfds + vector).initialize(to: Atomic(-1)) }
+  }
+
+  func deallocate() {
+    unsafe state.deallocate()
+    unsafe eventfds.deallocate()
+  }
+
+  /// The status register.
+  var status: DeviceStatus {
+    DeviceStatus(rawValue: unsafe state.pointee.status.load(ordering: .acquiring))
+  }
+
+  func resetStatus() { unsafe state.pointee.status.store(0, ordering: .releasing) }
+
+  func add(_ bits: DeviceStatus) {
+    unsafe state.pointee.status.bitwiseOr(bits.rawValue, ordering: .acquiringAndReleasing)
+  }
+
+  /// Whether the function has been pulled out.
+  var removed: Bool { unsafe state.pointee.removed.load(ordering: .acquiring) }
+
+  func remove() { unsafe state.pointee.removed.store(true, ordering: .releasing) }
+
+  /// The configuration's generation; it counts modulo 256.
+  var generation: UInt8 { unsafe state.pointee.generation.load(ordering: .acquiring) }
+
+  func advanceGeneration() {
+    unsafe state.pointee.generation.wrappingAdd(1, ordering: .acquiringAndReleasing)
+  }
+
+  /// The vector of configuration changes.
+  var configVector: UInt16 {
+    get { unsafe state.pointee.configVector.load(ordering: .relaxed) }
+    nonmutating set { unsafe state.pointee.configVector.store(newValue, ordering: .relaxed) }
+  }
+
+  /// Whether the bus uses MSI-X; else the interrupt status byte is all there is.
+  var messageSignalled: Bool {
+    get { unsafe state.pointee.messageSignalled.load(ordering: .relaxed) }
+    nonmutating set { unsafe state.pointee.messageSignalled.store(newValue, ordering: .relaxed) }
+  }
+
+  func setEventfd(_ vector: Int, _ eventfd: CInt?) {
+    unsafe eventfds[vector].store(eventfd ?? -1, ordering: .relaxed)
+  }
+
+  /// The interrupt status byte; reading clears it (virtio 1.2, 4.1.4.5).
+  func takeInterruptStatus() -> UInt8 {
+    unsafe state.pointee.interruptStatus.exchange(0, ordering: .acquiringAndReleasing)
+  }
+
+  func clearInterruptStatus() {
+    unsafe state.pointee.interruptStatus.store(0, ordering: .releasing)
+  }
+
+  /// Tells the driver that a queue has used buffers.
+  func raiseQueue(vector: UInt16) {
+    if messageSignalled {
+      signal(vector)
+    } else {
+      raise(InterruptStatus.queue)
+    }
+  }
+
+  /// Tells the driver that the configuration has changed; the status bit goes first (4.1.4.5.1).
+  func raiseConfiguration() {
+    raise(InterruptStatus.configuration)
+    if messageSignalled { signal(configVector) }
+  }
+
+  private func raise(_ bit: UInt8) {
+    unsafe state.pointee.interruptStatus.bitwiseOr(bit, ordering: .acquiringAndReleasing)
+  }
+
+  private func signal(_ vector: UInt16) {
+    guard Int(vector) < vectorCount else { return }
+    let descriptor = unsafe eventfds[Int(vector)].load(ordering: .relaxed)
+    guard descriptor >= 0 else { return }
+    var one: UInt64 = 1
+    // A counter that is full has told the driver already, and a closed one is its owner's affair.
+    unsafe _ = write(descriptor, &one, 8)
+  }
+}

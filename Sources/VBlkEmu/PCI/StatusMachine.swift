@@ -1,0 +1,102 @@
+internal import Synchronization
+internal import Virtio
+
+/// The device status (virtio 1.2, 2.1 and 3.1.1) and resets.
+extension DeviceCore {
+  /// Takes a write of the status register.
+  ///
+  /// - Returns: Whether queues are to be served now, because DRIVER_OK was set.
+  func writeStatus(_ wanted: DeviceStatus, _ file: inout RegisterFile) -> Bool {
+    let offset = CommonConfig.deviceStatus
+    let value = UInt64(wanted.rawValue)
+    guard !wanted.isEmpty else {
+      reset(&file)
+      return false
+    }
+    wasUsed.store(true, ordering: .relaxed)
+    let status = signals.status
+    guard wanted.isSuperset(of: status.subtracting(.needsReset)) else {
+      file.report(.statusBitCleared, at: offset, value: value)
+      return false
+    }
+    var added = wanted.subtracting(status)
+    let drivers: DeviceStatus = [.acknowledge, .driver, .featuresOK, .driverOK, .failed]
+    if !drivers.isSuperset(of: added) {
+      file.report(.statusBitReserved, at: offset, value: value)
+      added.formIntersection(drivers)
+    }
+    signals.add(added.intersection([.acknowledge, .driver, .failed]))
+    if added.contains(.featuresOK) { negotiate(&file, value) }
+    if added.contains(.driverOK) { return start(&file, value) }
+    if added.contains(.failed) { updateLive(file) }
+    return false
+  }
+
+  /// FEATURES_OK: agrees to the driver's choice, or leaves the bit clear (virtio 1.2, 2.2.2).
+  private func negotiate(_ file: inout RegisterFile, _ value: UInt64) {
+    guard signals.status.isSuperset(of: [.acknowledge, .driver]) else {
+      file.report(.statusStepSkipped, at: CommonConfig.deviceStatus, value: value)
+      return
+    }
+    if file.hostility.contains(.needsResetEarly) { signals.add(.needsReset) }
+    guard file.isChoiceValid else {
+      file.report(
+        .featuresRefused, at: CommonConfig.deviceStatus, value: file.driverFeatures)
+      return
+    }
+    file.negotiated = Features(rawValue: file.driverFeatures)
+    // CONFIG_WCE without FLUSH starts as write-through (virtio 1.2, 5.2.5.2).
+    if file.negotiated.contains(.configWriteCache), !file.negotiated.contains(.flush) {
+      file.device.writeback = false
+    }
+    signals.add(.featuresOK)
+    applyFeatures(file)
+  }
+
+  /// Hands what was negotiated to the queues.
+  func applyFeatures(_ file: RegisterFile) {
+    let features = file.negotiated
+    let cached = file.device.writeback
+    queues.forEachQueue { queue in
+      queue.features = features
+      queue.eventIndex = features.contains(.eventIndex)
+      queue.indirect = features.contains(.indirectDescriptors)
+      queue.setWriteThrough(
+        features.contains(.configWriteCache) ? !cached : !features.contains(.flush))
+    }
+  }
+
+  /// DRIVER_OK: from here on the queues are served.
+  private func start(_ file: inout RegisterFile, _ value: UInt64) -> Bool {
+    let offset = CommonConfig.deviceStatus
+    guard signals.status.isSuperset(of: [.acknowledge, .driver, .featuresOK]) else {
+      file.report(.statusStepSkipped, at: offset, value: value)
+      return false
+    }
+    signals.add(.driverOK)
+    updateLive(file)
+    return true
+  }
+
+  /// Says for each queue whether it may take requests.
+  func updateLive(_ file: RegisterFile) {
+    let status = signals.status
+    let running =
+      status.contains(.driverOK) && !status.contains(.failed) && file.space.busMaster
+      && !signals.removed
+    for index in 0..<queueCount {
+      let live = running && file.queues[index].enabled
+      queues.withQueue(index) { $0.live = live && !$0.broken }
+    }
+  }
+
+  /// Everything back to the start; the status reads 0 only when no queue touches memory any more
+  /// (virtio 1.2, 2.4.1).
+  func reset(_ file: inout RegisterFile) {
+    queues.forEachQueue { $0.reset() }
+    file.reset()
+    signals.configVector = VirtioPCI.noVector
+    signals.clearInterruptStatus()
+    signals.resetStatus()
+  }
+}

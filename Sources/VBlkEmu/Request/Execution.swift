@@ -1,0 +1,117 @@
+internal import Virtio
+
+/// What the requests do (virtio 1.2, 5.2.6): checked first, whole, then done.
+extension SplitQueue {
+  /// Does what `request` asks and leaves its status; nothing is written to the ring.
+  mutating func execute(_ request: inout Request) {
+    guard request.framing == .complete else { return }
+    let status: RequestStatus
+    switch RequestType(rawValue: request.type) {
+    case .read: status = executeRead(&request)
+    case .write: status = executeWrite(&request)
+    case .flush where features.contains(.flush): status = executeFlush()
+    case .getID: status = executeGetID(&request)
+    case .discard where features.contains(.discard):
+      status = executeRanges(&request, zeroes: false)
+    case .writeZeroes where features.contains(.writeZeroes):
+      status = executeRanges(&request, zeroes: true)
+    default: status = .unsupported
+    }
+    request.status = status.rawValue
+    request.wroteAllData = request.dataWritten == request.writableBytes
+  }
+
+  /// Whether `byteCount` bytes from `sector` on are whole sectors inside the disk, without
+  /// overflow (virtio 1.2, 5.2.6.2).
+  func isInside(sector: UInt64, byteCount: UInt64) -> Bool {
+    byteCount % Sector.byteCount == 0
+      && isInside(sector: sector, sectorCount: byteCount >> Sector.shift)
+  }
+
+  /// Whether `sectorCount` sectors from `sector` on are inside the disk, without overflow.
+  func isInside(sector: UInt64, sectorCount: UInt64) -> Bool {
+    sector <= capacitySectors && sectorCount <= capacitySectors - sector
+  }
+
+  private mutating func executeRead(_ request: inout Request) -> RequestStatus {
+    guard request.readableBytes == 0,
+      isInside(sector: request.sector, byteCount: request.writableBytes)
+    else { return .ioError }
+    trace(request.writable, request, .deviceWrites)
+    guard translate(request.writable, .deviceWrites) else { return unmapped(request) }
+    let error = store.transfer(
+      hostSegments, at: request.sector << Sector.shift, writing: false)
+    guard error == 0 else { return storeFailed(error) }
+    request.dataWritten = request.writableBytes
+    counters.bytes &+= request.writableBytes
+    return .ok
+  }
+
+  private mutating func executeWrite(_ request: inout Request) -> RequestStatus {
+    guard !readOnly, request.writableBytes == 0,
+      isInside(sector: request.sector, byteCount: request.readableBytes)
+    else { return .ioError }
+    trace(request.dataIn, request, .deviceReads)
+    guard translate(request.dataIn, .deviceReads) else { return unmapped(request) }
+    let error = store.transfer(
+      hostSegments, at: request.sector << Sector.shift, writing: true)
+    guard error == 0 else { return storeFailed(error) }
+    counters.bytes &+= request.readableBytes
+    return writeThrough ? executeFlush() : .ok
+  }
+
+  private mutating func executeFlush() -> RequestStatus {
+    let error = store.flush()
+    return error == 0 ? .ok : storeFailed(error)
+  }
+
+  private mutating func executeGetID(_ request: inout Request) -> RequestStatus {
+    guard request.writableBytes >= UInt64(RequestAnswer.idByteCount), request.readableBytes == 0
+    else { return .ioError }
+    trace(request.writable, request, .deviceWrites)
+    guard copyOut(serial, request.writable) else { return unmapped(request) }
+    request.dataWritten = UInt64(serial.count)
+    return .ok
+  }
+
+  /// The outcome of data outside the mapped memory [hostile driver 8].
+  mutating func unmapped(_ request: Request) -> RequestStatus {
+    report(
+      .bufferUnmapped, .requestFailed, at: UInt64(request.head), value: UInt64(request.type))
+    return .ioError
+  }
+
+  /// The outcome of an errno of the store, which is kept for whoever asks.
+  @inline(never)
+  mutating func storeFailed(_ error: CInt) -> RequestStatus {
+    reports.lastStoreError = error
+    reports.storeErrors &+= 1
+    return .ioError
+  }
+
+  /// Notes the data segments of a request, as the driver described them, while tracing.
+  mutating func trace(
+    _ segments: some Collection<DataSegment>, _ request: Request,
+    _ direction: DMAFault.Direction
+  ) {
+    guard interposition.tracing else { return }
+    for segment in segments {
+      guard reports.transfers.count < Limits.traceEntries else {
+        reports.lostTransfers &+= 1
+        continue
+      }
+      reports.transfers.append(
+        DMATransfer(
+          deviceAddress: segment.address, byteCount: Int(segment.length), direction: direction,
+          requestType: request.type, request: request.number, queue: index))
+    }
+  }
+}
+
+extension SplitQueue {
+  /// Whether each write is durable before it completes (virtio 1.2, 5.2.6.2); where nothing is
+  /// ever durable, it makes no difference.
+  mutating func setWriteThrough(_ wanted: Bool) {
+    if case .file = store { writeThrough = wanted } else { writeThrough = false }
+  }
+}

@@ -1,0 +1,98 @@
+import VBlkEmu
+import Virtio
+
+@testable import VBlkDriver
+
+/// A small generator whose seed is printed when a test fails: xorshift64*.
+struct Seeded: RandomNumberGenerator {
+  private var state: UInt64
+
+  init(_ seed: UInt64) { state = seed &* 0x9E37_79B9_7F4A_7C15 | 1 }
+
+  mutating func next() -> UInt64 {
+    state ^= state >> 12
+    state ^= state << 25
+    state ^= state >> 27
+    return state &* 0x2545_F491_4F6C_DD1D
+  }
+}
+
+/// A device and its emulated disk, with the options that a test varies.
+struct Bench {
+  let disk: EmulatedDisk
+  let device: Device
+
+  /// Opens an emulated disk.
+  ///
+  /// - Parameters:
+  ///   - bytes: Size of the memory store.
+  ///   - disk: Changes the emulated disk's configuration.
+  ///   - options: Changes the driver's options.
+  init(
+    bytes: UInt64 = 1 << 20, disk change: (inout EmulatedDisk.Configuration) -> Void = { _ in },
+    options edit: (inout DeviceOptions) -> Void = { _ in }
+  ) throws {
+    var configuration = EmulatedDisk.Configuration(.memory(byteCount: bytes))
+    change(&configuration)
+    var options = DeviceOptions()
+    options.memoryByteCount = 4 << 20
+    edit(&options)
+    disk = try EmulatedDisk(configuration)
+    device = try Device(disk.function, options: options)
+  }
+
+  /// A buffer of `count` bytes that hold `fill(offset)`.
+  func buffer(_ count: Int, fill: (Int) -> UInt8 = { _ in 0xEE }) throws -> DMABuffer {
+    var buffer = try device.memory.allocate(byteCount: count)
+    buffer.withUnsafeMutableBytes { bytes in
+      for index in bytes.indices { bytes[index] = fill(index) }
+    }
+    return buffer
+  }
+}
+
+extension DMABuffer {
+  /// A copy of the bytes in use.
+  var contents: [UInt8] { withUnsafeBytes { Array($0) } }
+}
+
+extension Queue {
+  /// Polls until a completion comes; nil after a bounded number of polls.
+  mutating func nextWithin(_ polls: Int = 100_000) -> Completion? {
+    for _ in 0..<polls {
+      if let done = next() { return done }
+    }
+    return nil
+  }
+
+  /// All slots free, nothing kept, no dio record in use, no bounce block out: what must hold when
+  /// nothing is in flight.
+  var isAtRest: Bool {
+    let diosFree = (0..<memory.dioCount).allSatisfy { !memory.dios[$0].isActive }
+    let slotsFree = (0..<Int(headLimit)).allSatisfy {
+      !records[$0].isOwned && records[$0].state == .free
+    }
+    return diosFree && slotsFree && state.keptCount == 0 && state.stalledCount == 0
+      && state.lockHolders == 0 && pendingWork == 0 && freeCount == depth
+      && memory.bounce.pointee.freeCount == memory.bounce.pointee.count
+  }
+}
+
+extension EmulatedDisk {
+  /// Takes every available request of queue 0 in stepped mode.
+  func fetchAll() -> [RequestHandle] {
+    var handles: [RequestHandle] = []
+    while handles.count < 65_536, let handle = fetch(queue: 0) { handles.append(handle) }
+    return handles
+  }
+}
+
+/// All orders of `items`.
+func permutations<T>(_ items: [T]) -> [[T]] {
+  guard items.count > 1 else { return [items] }
+  return items.indices.flatMap { index in
+    var rest = items
+    let first = rest.remove(at: index)
+    return permutations(rest).map { [first] + $0 }
+  }
+}
