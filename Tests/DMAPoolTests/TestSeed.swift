@@ -15,6 +15,7 @@ struct TestSeed: Sendable, CustomTestStringConvertible {
       precondition(value != nil, "VBLK_SEED is no number: \(digits)")
       return TestSeed(value: value ?? 0)
     }
+    // Random on purpose: this is the seed, and a failure prints it.
     return TestSeed(value: UInt64.random(in: 0...UInt64.max))
   }()
 
