@@ -16,7 +16,7 @@ var queue = try device.makeQueue()
 print("serial: \(try queue.identify())")
 
 var buffer = try device.memory.allocate(byteCount: 64 << 10)
-buffer.withUnsafeMutableBytes { $0.initializeMemory(as: UInt8.self, repeating: 7) }
+_ = buffer.withUnsafeMutableBytes { $0.initializeMemory(as: UInt8.self, repeating: 7) }
 try queue.write(at: 0, from: buffer)
 print(
   "the device served \(disk.counters(queue: 0).requests) requests, "

@@ -4,27 +4,27 @@ import VBlk
 let device = try Device.open("emu:256M,null", depth: 32)
 var queue = try device.makeQueue()
 let blocks = device.info.capacityBytes / 4096
-var random = SystemRandomNumberGenerator()
-var submitted: UInt64 = 0
-var completed = 0
 
-/// Sends a buffer out again; its tag is the number of the read.
-func submit(_ queue: inout Queue, _ buffer: consuming DMABuffer) {
-  let offset = random.next(upperBound: blocks) * 4096
-  switch queue.submitRead(at: offset, into: buffer, tag: submitted) {
-  case .queued: submitted += 1
+/// Sends a buffer out again, to a random block.
+func submit(_ queue: inout Queue, _ buffer: consuming DMABuffer, tag: UInt64, blocks: UInt64) {
+  let offset = UInt64.random(in: 0..<blocks) * 4096
+  switch queue.submitRead(at: offset, into: buffer, tag: tag) {
+  case .queued: break
   case .completed(let result, _): fatalError("ended at once: \(result)")
   case .refused(let code, _): fatalError("\(queue.error(for: code))")
   }
 }
 
-for _ in 0..<32 { submit(&queue, try device.memory.allocate(byteCount: 4096)) }
+var completed: UInt64 = 0
+for tag in 0..<32 as Range<UInt64> {
+  submit(&queue, try device.memory.allocate(byteCount: 4096), tag: tag, blocks: blocks)
+}
 queue.kick()
 while completed < 100_000 {
   while let done = queue.next() {
-    if let code = done.result.code { fatalError("read \(done.tag): \(queue.error(for: code))") }
+    if let code = done.result.code { fatalError("\(queue.error(for: code))") }
     completed += 1
-    if let buffer = done.buffer { submit(&queue, buffer) }
+    if let buffer = done.buffer { submit(&queue, buffer, tag: completed, blocks: blocks) }
   }
   queue.kick()
 }
