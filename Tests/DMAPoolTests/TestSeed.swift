@@ -16,12 +16,7 @@ struct TestSeed: Sendable {
       precondition(value != nil, "VBLK_SEED is no number: \(digits)")
       return TestSeed(value: value ?? 0)
     }
-<<<<<<< HEAD
     return TestSeed(value: chio_now_ns())
-=======
-    // Random on purpose: this is the seed, and a failure prints it.
-    return TestSeed(value: UInt64.random(in: 0...UInt64.max))
->>>>>>> cli
   }()
 
   var generator: SeededGenerator { SeededGenerator(seed: value) }
