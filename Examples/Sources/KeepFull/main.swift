@@ -1,13 +1,13 @@
-// Keeps 32 random reads in flight until 100,000 are done: submit, kick once a batch, poll.
+// Keeps 32 scattered reads in flight until 100,000 are done: submit, kick once a batch, poll.
 import VBlk
 
 let device = try Device.open("emu:256M,null", depth: 32)
 var queue = try device.makeQueue()
 let blocks = device.info.capacityBytes / 4096
 
-/// Sends a buffer out again, to a random block.
+/// Sends a buffer out again, to a block that its tag is scattered to.
 func submit(_ queue: inout Queue, _ buffer: consuming DMABuffer, tag: UInt64, blocks: UInt64) {
-  let offset = UInt64.random(in: 0..<blocks) * 4096
+  let offset = tag &* 0x9E37_79B9_7F4A_7C15 % blocks * 4096
   switch queue.submitRead(at: offset, into: buffer, tag: tag) {
   case .queued: break
   case .completed(let result, _): fatalError("ended at once: \(result)")
