@@ -44,11 +44,17 @@ final class MiniDriver {
   init(_ disk: EmulatedDisk) throws {
     self.disk = disk
     function = disk.function
-    memory = mmap(
-      nil, MiniDriver.memoryByteCount, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)!
+    memory = MiniDriver.map(MiniDriver.memoryByteCount)
     try function.dma.map(
       memory, byteCount: MiniDriver.memoryByteCount, deviceAddress: MiniDriver.base)
     try function.setBusMaster(true)
+  }
+
+  /// Anonymous memory.
+  static func map(_ byteCount: Int) -> UnsafeMutableRawPointer {
+    let memory = mmap(nil, byteCount, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+    guard let memory, memory != MAP_FAILED else { fatalError("no memory for a test") }
+    return memory
   }
 
   convenience init(_ configuration: EmulatedDisk.Configuration) throws {
@@ -109,11 +115,10 @@ final class MiniDriver {
   }
 
   /// Reset to DRIVER_OK with `queues` queues.
-  func start(without: Features = [], queues: Int = 1, size: Int = 64, from: UInt16 = 0) {
+  func start(without: Features = [], queues: Int = 1, size: Int = 64) {
     negotiate(without: without)
     for queue in 0..<queues { setUp(queue, size: size) }
     status = [.acknowledge, .driver, .featuresOK, .driverOK]
-    _ = from
   }
 
   /// Allocates and enables a queue.
