@@ -156,6 +156,8 @@ final class MiniDriver {
   func load<T: BitwiseCopyable>(_ offset: Int, _ type: T.Type) -> T {
     (memory + offset).loadUnaligned(as: T.self)
   }
+  /// A word that the device may be writing.
+  func load16(_ offset: Int) -> UInt16 { chio_load16_once(memory + offset) }
   func bytes(_ address: UInt64, _ count: Int) -> [UInt8] {
     (0..<count).map { load(offset(address) + $0, UInt8.self) }
   }
@@ -245,8 +247,7 @@ final class MiniDriver {
     store(rings[queue].available + SplitLayout.usedEventOffset(size: rings[queue].size), value)
   }
   func availableEvent(queue: Int = 0) -> UInt16 {
-    load(
-      rings[queue].used + SplitLayout.availableEventOffset(size: rings[queue].size), UInt16.self)
+    load16(rings[queue].used + SplitLayout.availableEventOffset(size: rings[queue].size))
   }
 
   // Requests.
