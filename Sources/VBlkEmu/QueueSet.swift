@@ -56,6 +56,7 @@ final class QueueSet: @unchecked Sendable {
   /// Calls `body` with queue `index`, which exists, under its lock.
   @inline(__always)
   func withQueue<Result>(_ index: Int, _ body: (inout SplitQueue) -> Result) -> Result {
+    precondition(index >= 0 && index < count, "a disk of \(count) queues has no queue \(index)")
     let lock = unsafe locks[index]
     lock.lock()
     defer { lock.unlock() }

@@ -146,8 +146,8 @@ import Virtio
     #expect(driver.config(96, 4) == 0)
   }
 
-  @Test("row 90: with RO every write-class request fails and writes nothing") func readOnly() throws
-  {
+  @Test("row 90, hostile driver 33: with RO every write-class request fails and writes nothing")
+  func readOnly() throws {
     var configuration = StatusTests.configuration()
     configuration.readOnly = true
     let driver = try MiniDriver(configuration)

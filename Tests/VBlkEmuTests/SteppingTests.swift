@@ -81,8 +81,6 @@ import Virtio
     driver.store(driver.offset(request.pieces[0].address), UInt32(1))
     driver.store(driver.offset(request.pieces[0].address) + 8, UInt64.max)
     driver.writeDescriptor(at: driver.rings[0].descriptors + 16 * Int(head), 0, 0, 0xFFFF, 0xFFFF)
-    let table = driver.offset(request.pieces[0].address)
-    _ = table
     try disk.complete(handle)
     #expect(driver.used()?.length == 513)
     #expect(driver.bytes(request.status, 1) == [0])
@@ -110,6 +108,26 @@ import Virtio
     try disk.complete(handle)
     #expect(driver.bytes(request.status, 1) == [1])
     #expect(disk.dmaFaults.count == 1)
+  }
+
+  @Test("a chain that can't be answered goes back with length 0, stepped too") func unanswerable()
+    throws
+  {
+    let request = driver.parts(4, 0)
+    driver.submit(driver.chain([.out(request.header, 16)]))
+    let handle = try #require(disk.fetch(queue: 0))
+    try disk.transfer(handle)
+    try disk.writeStatus(handle)
+    try disk.pushUsed(handle)
+    #expect(driver.used()?.length == 0)
+    #expect(disk.violations.map(\.reason) == [.statusMissing])
+  }
+
+  @Test("a queue that doesn't exist is a trap") func noQueue() async {
+    await #expect(processExitsWith: .failure) {
+      let disk = try EmulatedDisk(.init(.null(byteCount: 512)))
+      _ = disk.counters(queue: 1)
+    }
   }
 
   @Test("serve takes as many as it is told") func serve() {

@@ -67,7 +67,7 @@ struct Interposition {
 
   /// Whether this completion is a hostile one.
   mutating func takeHostileTurn() -> Bool {
-    guard !hostility.isEmpty else { return false }
+    guard !hostility.isDisjoint(with: .ring) else { return false }
     if honest > 0 {
       honest -= 1
       return false

@@ -22,7 +22,7 @@ struct Request {
   }
 
   /// How far the request has come.
-  enum Step: Int {
+  enum Step {
     case fetched, transferred, answered, used
   }
 
@@ -46,6 +46,8 @@ struct Request {
   var status: UInt8 = RequestStatus.ioError.rawValue
   /// Bytes written from the first writable byte on, without a gap, the status not counted.
   var dataWritten: UInt64 = 0
+  /// Whether the status byte was written.
+  var isAnswered = false
   /// Whether the status byte comes right behind the data written.
   var wroteAllData = false
   /// What a fault rule wants done with it.
@@ -67,6 +69,7 @@ struct Request {
     sector = 0
     status = RequestStatus.ioError.rawValue
     dataWritten = 0
+    isAnswered = false
     wroteAllData = false
     fault = nil
   }
@@ -77,7 +80,7 @@ struct Request {
   /// The used length: the bytes written without a gap from the first writable one (virtio 1.2,
   /// 2.7.8.2); the status counts when nothing lies unwritten before it.
   var usedLength: UInt32 {
-    if step.rawValue < Step.answered.rawValue { return 0 }
+    guard isAnswered else { return 0 }
     let count = wroteAllData || writableBytes == 0 ? writableBytes + 1 : dataWritten
     return UInt32(truncatingIfNeeded: count)
   }

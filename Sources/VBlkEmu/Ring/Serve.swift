@@ -72,8 +72,9 @@ extension SplitQueue {
 
   /// Writes the status byte, if there is one.
   mutating func answer(_ request: inout Request) {
-    if request.framing != .unanswerable, storeByte(request.statusAddress, request.status) {
-      request.step = .answered
+    request.step = .answered
+    if request.framing != .unanswerable {
+      request.isAnswered = storeByte(request.statusAddress, request.status)
     }
     if request.status != RequestStatus.ok.rawValue || request.framing != .complete {
       counters.failedRequests &+= 1
@@ -86,7 +87,7 @@ extension SplitQueue {
 
   /// Serves the common shape without the walker: header of 16 bytes, one data descriptor, status of
   /// 1 byte; in the ring or in a table of three. Every rule of the walker holds, or the chain is
-  /// left to it. What is loaded is loaded once.
+  /// left to it, which loads everything anew and judges that: each loads what it uses once.
   ///
   /// - Returns: Bytes moved, or ``notPlain``.
   @inline(__always)
