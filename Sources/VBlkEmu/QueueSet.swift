@@ -44,6 +44,7 @@ final class QueueSet: @unchecked Sendable {
   deinit {
     for index in 0..<count {
       unsafe queues[index].stamps.deallocate()
+      unsafe queues[index].scratch.deallocate()
       unsafe locks[index].deallocate()
     }
     unsafe queues.deinitialize(count: count)

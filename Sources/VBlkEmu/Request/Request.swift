@@ -107,3 +107,25 @@ struct Request {
     writableBytes -= 1
   }
 }
+
+/// One request record of a queue's, kept for the storage of its lists: the one that is being served
+/// while the queue itself is being changed.
+///
+/// Invariant: used under the queue's lock, by one call at a time.
+@safe
+struct RequestScratch {
+  private let record: UnsafeMutablePointer<Request>
+
+  init() {
+    unsafe record = .allocate(capacity: 1)
+    unsafe record.initialize(to: Request())
+  }
+
+  @inline(__always)
+  func use<Result>(_ body: (inout Request) -> Result) -> Result { unsafe body(&record.pointee) }
+
+  func deallocate() {
+    unsafe record.deinitialize(count: 1)
+    unsafe record.deallocate()
+  }
+}
