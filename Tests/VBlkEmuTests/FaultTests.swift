@@ -70,6 +70,11 @@ import Virtio
     #expect(driver.usedIndex() == 1)
     driver.submit(driver.chain(driver.request(.flush, 0, []).pieces))
     #expect(driver.usedIndex() == 3)
+    driver.disk.setFaults([FaultRule(.delay(serves: 9))])
+    driver.submit(driver.chain(driver.request(.flush, 0, []).pieces))
+    #expect(driver.usedIndex() == 3)
+    #expect(driver.disk.releaseHeld(queue: 0) == 1)
+    #expect(driver.usedIndex() == 4)
     #expect(driver.used()?.id != UInt32(head))
     #expect(driver.used()?.id == UInt32(head))
   }

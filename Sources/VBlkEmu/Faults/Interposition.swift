@@ -146,14 +146,14 @@ extension SplitQueue {
     completeInterposed(&request)
   }
 
-  /// Completes what a rule holds, oldest first, and tells the driver.
+  /// Completes what a rule holds or delays, oldest first, and tells the driver.
   ///
   /// - Returns: How many.
   mutating func releaseHeld() -> Int {
     guard live, checkMapped() else { return 0 }
     var count = 0
     for number in inFlight.keys.sorted() {
-      guard var request = inFlight[number], request.fault == .hold else { continue }
+      guard var request = inFlight[number], request.isHeld else { continue }
       inFlight[number] = nil
       finishHeld(&request)
       count += 1

@@ -74,6 +74,14 @@ struct Request {
     fault = nil
   }
 
+  /// Whether a fault rule keeps it.
+  var isHeld: Bool {
+    switch fault {
+    case .hold, .delay: true
+    default: false
+    }
+  }
+
   /// The data that the driver sends, after the header.
   var dataIn: ArraySlice<DataSegment> { readable[firstReadable...] }
 
