@@ -2,7 +2,8 @@ import Testing
 import VBlkEmu
 import Virtio
 
-/// Each hostile switch does what its row says, as a driver sees it; without it the device is honest.
+/// Each hostile switch does what its row says, as a driver sees it; without it the device is
+/// honest.
 @Suite("hostility") struct HostilityTests {
   func driver(
     _ hostility: Hostility = [], _ change: (inout EmulatedDisk.Configuration) -> Void = { _ in }

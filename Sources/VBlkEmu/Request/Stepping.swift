@@ -28,8 +28,8 @@ public struct RequestDescription: Equatable, Sendable {
 /// fetch ─ transfer ─ writeStatus ─ pushUsed ─ publishUsed ─ notifyDriver
 /// ```
 /// Handles may be completed in any order, or never; a reset makes them stale. Fault rules decide at
-/// the fetch and act in the transfer; hostile switches act in ``serve(queue:max:)`` only. A queue that
-/// the disk doesn't have is a programming error and traps.
+/// the fetch and act in the transfer; hostile switches act in ``serve(queue:max:)`` only. A queue
+/// that the disk doesn't have is a programming error and traps.
 extension EmulatedDisk {
   /// Queues that have something available.
   public var pendingQueues: [Int] {
