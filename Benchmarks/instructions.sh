@@ -6,6 +6,8 @@
 # either direction; and where the runtime was called at all in the steady state.
 set -euo pipefail
 cd "$(dirname "$0")"
+# The plan of an earlier build may not know of files that are new in the library.
+rm -f .build/release.yaml
 built=$(swift build -c release --product Probe --scratch-path .build 2>&1 </dev/null) ||
   { echo "$built" >&2; exit 1; }
 probe=$(swift build -c release --scratch-path .build --show-bin-path)/Probe

@@ -169,12 +169,16 @@ public final class Device: Sendable {
 
   var isQuarantined: Bool { quarantined.load(ordering: .relaxed) }
 
-  func now() -> UInt64 { chio_now_ns() }
+  func now() -> UInt64 { options.clock() }
 
-  /// What is wrong with the device, if its status says so.
-  func health() -> VBlkError.Code? {
-    guard phase.load(ordering: .relaxed) == Phase.running.rawValue else { return nil }
+  /// What is wrong with the device, if its status says so and `epoch` is still the present one: a
+  /// status read while another thread resets the device says nothing.
+  func health(in epoch: UInt32) -> VBlkError.Code? {
+    guard phase.load(ordering: .acquiring) == Phase.running.rawValue else { return nil }
     let status = transport.status
+    guard phase.load(ordering: .acquiring) == Phase.running.rawValue,
+      epochWord.load(ordering: .acquiring) == epoch
+    else { return nil }
     if status == .removed { return .removed }
     if status.contains(.needsReset) || !status.contains(.driverOK) { return .reset }
     return nil

@@ -1,3 +1,4 @@
+import CHostIO
 public import DMAPool
 public import Logging
 public import Virtio
@@ -23,6 +24,9 @@ public struct DeviceOptions: Sendable {
   public var bounceBlocks = Limits.bounceBlocks
   /// Where the control plane reports; silent unless given.
   public var logger = Logger(label: "vblk", factory: { _ in SwiftLogNoOpLogHandler() })
+
+  /// The clock of deadlines and ticks; tests set their own.
+  var clock: @Sendable () -> UInt64 = { chio_now_ns() }
 
   /// The defaults.
   public init() {}

@@ -36,7 +36,7 @@ enum Limits {
   static let vectors = 2048
 
   /// Empty polls of the device thread before it arms notifications and sleeps.
-  static let idlePolls = 4000
+  static let idlePolls = 600
 
   /// Empty polls of the device thread before it lets others run between two: the driver may need
   /// the same processor.

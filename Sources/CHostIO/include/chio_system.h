@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/eventfd.h>
@@ -32,6 +33,9 @@ static inline int chio_pin_thread(int cpu) {
   mask[cpu / 64] = 1ULL << (cpu % 64);
   return (int)syscall(SYS_sched_setaffinity, 0, sizeof mask, mask) < 0 ? -1 : 0;
 }
+
+// Lets another thread run, where one waits for this processor.
+static inline void chio_yield(void) { sched_yield(); }
 
 // The monotonic clock in nanoseconds.
 static inline uint64_t chio_now_ns(void) {

@@ -202,7 +202,8 @@ extension Queue {
     records[head].position = position
     records[head].byteCount = byteCount
     records[head].tag = UInt64(byteCount)
-    records[head].stamp = dios[index].stamp
+    records[head].stamp = tick
+    dios[index].stamp = tick
     records[head].owner = index
     records[head].operation = operation
     records[head].state = .owned

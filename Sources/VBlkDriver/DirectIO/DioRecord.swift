@@ -42,7 +42,7 @@ struct DioRecord: ~Copyable {
   var rangeFlags: UInt32 = 0
   /// A slot kept for it while it is stalled, else `BioRecord.none`.
   var heldSlot = BioRecord.none
-  /// The tick at submission.
+  /// The tick at submission, or when its last bio was added: deadlines are a bio's.
   var stamp: UInt32 = 0
   /// Next free record.
   var next: UInt32

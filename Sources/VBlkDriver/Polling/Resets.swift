@@ -36,12 +36,11 @@ extension Queue {
   private mutating func sweep(code: VBlkError.Code) {
     availShadow = availPublished
     usedSeen = lastUsed
-    let deadline = device.deadlineNanoseconds
+    markLate(code)
     for index in dios.indices where dios[index].isActive {
       // Held until the sweep is over, so that no drop on the way finishes the dio.
       dios[index].count.wrappingAdd(1, ordering: .relaxed)
-      let isLate = code == .timedOut && isOverdue(dios[index].stamp, deadline)
-      if dios[index].code == 0 { dios[index].code = endCode(code, isLate: isLate).rawValue }
+      if dios[index].code == 0 { dios[index].code = endCode(code, isLate: false).rawValue }
       if dios[index].remaining > 0 {
         emptyCursor(index)
       } else if dios[index].isStalled {
@@ -51,11 +50,29 @@ extension Queue {
       }
     }
     for head in 0..<headLimit where records[head].isOwned {
-      let isLate = code == .timedOut && isOverdue(records[head].stamp, deadline)
+      let isLate = isOverdue(records[head].stamp, device.deadlineNanoseconds)
       endBio(head, code: endCode(code, isLate: isLate))
     }
     for index in dios.indices where dios[index].isActive {
       dropDio(index)
+    }
+  }
+
+  /// Dios that missed their deadline, by a bio in flight or by waiting too long.
+  private mutating func markLate(_ code: VBlkError.Code) {
+    guard code == .timedOut else { return }
+    let deadline = device.deadlineNanoseconds
+    for head in 0..<headLimit where records[head].state == .owned {
+      let owner = records[head].owner
+      if dios[owner].code == 0, isOverdue(records[head].stamp, deadline) {
+        dios[owner].code = code.rawValue
+      }
+    }
+    for place in 0..<state.stalledCount {
+      let index = memory.stalled[place]
+      if dios[index].code == 0, isOverdue(dios[index].stamp, deadline) {
+        dios[index].code = code.rawValue
+      }
     }
   }
 

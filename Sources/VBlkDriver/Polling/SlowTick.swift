@@ -5,14 +5,12 @@ extension Queue {
   mutating func slowTick() {
     let now = device.now()
     guard now &- state.tickNanoseconds >= Limits.tickNanoseconds else { return }
-    let passed = (now &- state.tickNanoseconds) / Limits.tickNanoseconds
-    tick &+= state.tickNanoseconds == 0 ? 1 : UInt32(truncatingIfNeeded: passed)
-    state.tickNanoseconds = now
+    advanceTick(to: now)
     if state.isStopped {
       device.leaveOutUnswept()
       return resumeIfRestarted()
     }
-    if let failure = device.health() {
+    if let failure = device.health(in: epoch) {
       device.stop(failure, because: "queue \(index) found the device in that state")
       return followReset()
     }
@@ -25,6 +23,23 @@ extension Queue {
     if hasOverdueWork() {
       device.stop(.timedOut, because: "an operation of queue \(index) missed its deadline")
       followReset()
+    }
+  }
+
+  /// Moves the tick on. Where nobody has polled for a while, what was submitted since the last tick
+  /// is dated a tick before now: it may just have been submitted, and must not look late; the tick
+  /// before, so that it is dated only once.
+  private mutating func advanceTick(to now: UInt64) {
+    let passed = (now &- state.tickNanoseconds) / Limits.tickNanoseconds
+    let previous = tick
+    tick &+= state.tickNanoseconds == 0 ? 1 : UInt32(truncatingIfNeeded: passed)
+    state.tickNanoseconds = now
+    guard passed > 1 else { return }
+    for head in records.indices where records[head].isOwned && records[head].stamp == previous {
+      records[head].stamp = tick &- 1
+    }
+    for index in dios.indices where dios[index].isActive && dios[index].stamp == previous {
+      dios[index].stamp = tick &- 1
     }
   }
 
@@ -45,6 +60,11 @@ extension Queue {
     let deadline = device.deadlineNanoseconds
     for head in 0..<headLimit where records[head].isOwned {
       if isOverdue(records[head].stamp, deadline) { return true }
+    }
+    // A dio that waits may have no bio in flight.
+    for place in 0..<state.stalledCount
+    where isOverdue(dios[memory.stalled[place]].stamp, deadline) {
+      return true
     }
     return false
   }

@@ -231,7 +231,8 @@ extension Queue {
     }
     guard !state.isStopped, lookAgain() else {
       counters.emptyPolls &+= 1
-      chio_pause()
+      // A device that is a thread may need this processor.
+      if counters.polls & (Limits.pollsPerTick - 1) == 0 { chio_yield() } else { chio_pause() }
       return false
     }
     return true
