@@ -71,8 +71,8 @@ public struct BouncePool: ~Copyable {
     _ = unsafe DMABuffer(block: memory)
   }
 
-  /// Takes a block, `byteCount` reset to all of it; nil if none is free. Its bytes are what its last
-  /// user left.
+  /// Takes a block, `byteCount` reset to all of it; nil if none is free. Its bytes are what its
+  /// last user left.
   @inlinable
   public mutating func take() -> UnsafeMutablePointer<DMABlock>? {
     guard vacant > 0 else { return nil }

@@ -61,7 +61,8 @@ public final class DMAArena: DMABlockOwner, @unchecked Sendable {
     self.node = chosen
     kernelNode = shared.kernelNode
     let mapping = unsafe DMAMapping(
-      subject: "arena \(number)", number: number, memory: shared.memory, choice: .layout(layout))
+      subject: "arena \(number)", number: number, start: shared.start,
+      byteCount: shared.byteCount, choice: .layout(layout))
     state = Mutex(
       State(mapping: mapping, free: FreeList(byteCount: self.byteCount), pages: consume shared))
     super.init()
@@ -175,9 +176,12 @@ extension DMAArena {
 
   /// The next number of an arena, or of registered memory: both kinds share them.
   static func nextNumber() -> UInt32 {
-    let (old, _) = lastNumber.add(1, ordering: .relaxed)
-    precondition(old < .max - 1, "4 billion arenas were made: their numbers are used up")
-    return old + 1
+    number(after: lastNumber.add(1, ordering: .relaxed).oldValue)
+  }
+
+  static func number(after last: UInt32) -> UInt32 {
+    precondition(last < .max, "4 billion arenas were made: their numbers are used up")
+    return last + 1
   }
 
   private static func check(_ layout: RunLayout) throws(DMAError) {

@@ -7,7 +7,7 @@
 ///    may be left: then it is neither attached nor free, and only another detach helps.
 /// 3. While blocks are out, no attached device is detached, and the memory stays open.
 @safe
-struct DMAMapping: ~Copyable {
+struct DMAMapping: ~Copyable, @unchecked Sendable {
   private struct Attachment {
     let mapper: any DMAMapper
     /// How many stretches, from the first on, the device has mapped.
@@ -18,8 +18,10 @@ struct DMAMapping: ~Copyable {
   let subject: String
   /// The owner's number.
   let number: UInt32
-  /// The memory, in whole pages.
-  let memory: UnsafeMutableRawBufferPointer
+  /// The first byte, at the start of a page.
+  let start: UnsafeMutableRawPointer
+  /// Bytes, in whole pages.
+  let byteCount: Int
   private let choice: DMAPlacement.Choice
   private var placement: DMAPlacement?
   private var attachments: [Attachment] = []
@@ -28,13 +30,20 @@ struct DMAMapping: ~Copyable {
 
   /// Nothing is mapped yet.
   init(
-    subject: String, number: UInt32, memory: UnsafeMutableRawBufferPointer,
+    subject: String, number: UInt32, start: UnsafeMutableRawPointer, byteCount: Int,
     choice: DMAPlacement.Choice
   ) {
     self.subject = subject
     self.number = number
-    unsafe self.memory = memory
+    unsafe self.start = start
+    self.byteCount = byteCount
     self.choice = choice
+  }
+
+  /// The memory's own addresses.
+  private var addresses: Range<UInt> {
+    let first = unsafe UInt(bitPattern: start)
+    return first..<first + UInt(byteCount)
   }
 
   /// Blocks that are out.
@@ -83,7 +92,6 @@ extension DMAMapping {
     let index = attachments.count
     attachments.append(Attachment(mapper: mapper, mapped: 0))
     do throws(DMAError) {
-      guard let start = unsafe memory.baseAddress else { preconditionFailure("no memory") }
       for stretch in placement.stretches {
         try unsafe mapper.map(
           start + stretch.offset, byteCount: stretch.byteCount,
@@ -112,9 +120,9 @@ extension DMAMapping {
 
   private func placement(for mapper: any DMAMapper) throws(DMAError) -> DMAPlacement {
     guard let placement else {
-      return try unsafe DMAPlacement.make(memory, choice, for: mapper, subject: subject)
+      return try DMAPlacement.make(addresses, choice, for: mapper, subject: subject)
     }
-    try unsafe placement.check(mapper, memory, subject: subject)
+    try placement.check(mapper, addresses, subject: subject)
     return placement
   }
 
@@ -185,7 +193,6 @@ extension DMAMapping {
     at offset: Int, byteCount: Int, capacity: Int, owner: DMABlockOwner
   ) throws(DMAError) -> SendableRecord {
     let placement = try requirePlacement()
-    guard let start = unsafe memory.baseAddress else { preconditionFailure("no memory") }
     var block = unsafe DMABlock(
       base: start + offset, deviceAddress: 0, byteCount: byteCount, plainArena: 0, arena: number,
       capacity: capacity, runs: placement.addresses, runShift: placement.runShift,

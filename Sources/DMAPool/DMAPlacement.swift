@@ -1,7 +1,7 @@
 /// Where one piece of memory lies for devices: its table of runs and what to map.
 ///
 /// Invariants
-/// 1. Every address in the table is a multiple of a run's bytes, or ``DMABlock/hole``.
+/// 1. Every address in the table is a multiple of 4 KiB, or ``DMABlock/hole``.
 /// 2. `runCount` runs cover the memory, and entry `runCount` is ``DMABlock/hole``.
 /// 3. No address is 0, none chosen by us lies inside the memory's own virtual addresses, and none
 ///    is taken by another placement while this one lives.
@@ -46,14 +46,15 @@ final class DMAPlacement {
   /// Bytes of a run.
   var runByteCount: Int { 1 << Int(runShift) }
 
-  private init(
+  /// Copies the addresses of the runs; `window` is what was taken for them, nil if physical.
+  init(
     _ runs: [UInt64], runShift: UInt64, byteCount: Int, window: ClosedRange<UInt64>?
   ) {
     let table = UnsafeMutablePointer<UInt64>.allocate(capacity: runs.count + 1)
     for (index, address) in runs.enumerated() {
       precondition(
-        address == DMABlock.hole || address & UInt64(Limits.pageByteCount - 1) == 0,
-        "run \(index) at device address \(address) does not start a page")
+        address == DMABlock.hole || address % UInt64(Limits.pageByteCount) == 0,
+        "run \(index) at device address \(address) does not begin at a page")
       unsafe (table + index).initialize(to: address)
     }
     unsafe (table + runs.count).initialize(to: DMABlock.hole)
@@ -92,36 +93,36 @@ final class DMAPlacement {
 extension DMAPlacement {
   /// Places `memory` so that `mapper` can take it.
   static func make(
-    _ memory: UnsafeMutableRawBufferPointer, _ choice: Choice, for mapper: any DMAMapper,
+    _ memory: Range<UInt>, _ choice: Choice, for mapper: any DMAMapper,
     subject: String
   ) throws(DMAError) -> DMAPlacement {
     let placement: DMAPlacement
     switch mapper.addressing {
     case .physical:
-      placement = try unsafe physical(memory, subject: subject)
+      placement = try physical(memory, subject: subject)
     case .translated(let ranges, let pageByteCount):
-      placement = try unsafe translated(
+      placement = try translated(
         memory, choice, ranges: ranges, pageByteCount: pageByteCount, name: mapper.name,
         subject: subject)
     }
-    try unsafe placement.check(mapper, memory, subject: subject)
+    try placement.check(mapper, memory, subject: subject)
     return placement
   }
 
   /// Runs of a huge page where the memory has its alignment, else of a small one.
   private static func physical(
-    _ memory: UnsafeMutableRawBufferPointer, subject: String
+    _ memory: Range<UInt>, subject: String
   ) throws(DMAError) -> DMAPlacement {
-    let bits = Int(bitPattern: memory.baseAddress) | memory.count
+    let bits = Int(memory.lowerBound) | memory.count
     let isAligned = bits & (Limits.hugePageByteCount - 1) == 0
     let run = isAligned ? Limits.hugePageByteCount : Limits.pageByteCount
-    let runs = try unsafe PhysicalPages.addresses(of: memory, runByteCount: run, subject: subject)
+    let runs = try PhysicalPages.addresses(of: memory, runByteCount: run, subject: subject)
     return DMAPlacement(
       runs, runShift: UInt64(run.trailingZeroBitCount), byteCount: memory.count, window: nil)
   }
 
   private static func translated(
-    _ memory: UnsafeMutableRawBufferPointer, _ choice: Choice, ranges: [ClosedRange<UInt64>],
+    _ memory: Range<UInt>, _ choice: Choice, ranges: [ClosedRange<UInt64>],
     pageByteCount: UInt64, name: String, subject: String
   ) throws(DMAError) -> DMAPlacement {
     let run: Int
@@ -134,7 +135,7 @@ extension DMAPlacement {
     var byteCount = UInt64(memory.count)
     // Every second run of a scattered window stays empty, so no two are adjacent.
     if case .layout(.scattered) = choice { byteCount = UInt64(runCount) * UInt64(run) * 2 }
-    let start = UInt64(UInt(bitPattern: memory.baseAddress))
+    let start = UInt64(memory.lowerBound)
     guard
       let window = DeviceAddressSpace.shared.take(
         byteCount: byteCount, in: ranges, alignment: pageByteCount,
@@ -164,7 +165,7 @@ extension DMAPlacement {
 
   /// Refuses a device that can't take these addresses, by name.
   func check(
-    _ mapper: any DMAMapper, _ memory: UnsafeMutableRawBufferPointer, subject: String
+    _ mapper: any DMAMapper, _ memory: Range<UInt>, subject: String
   ) throws(DMAError) {
     switch mapper.addressing {
     case .physical:
@@ -177,7 +178,7 @@ extension DMAPlacement {
     case .translated(let ranges, let pageByteCount):
       let page = pageByteCount - 1
       for stretch in stretches {
-        let start = UInt64(UInt(bitPattern: memory.baseAddress)) + UInt64(stretch.offset)
+        let start = UInt64(memory.lowerBound) + UInt64(stretch.offset)
         let count = UInt64(stretch.byteCount)
         guard (start | count | stretch.deviceAddress) & page == 0 else {
           throw DMAError(

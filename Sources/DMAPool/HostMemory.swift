@@ -3,7 +3,7 @@ import Glibc
 
 /// The system's memory: one function a call. Which EINTR is retried is said at each.
 enum HostMemory {
-  /// A new anonymous file in memory, of 2 MiB pages if `huge`. Can't be interrupted: memfd_create(2).
+  /// A new anonymous file in memory, of 2 MiB pages if `huge`. Never interrupted: memfd_create(2).
   static func createFile(huge: Bool) throws(SystemError) -> CInt {
     let result = try HostCall.memfdCreate.perform(retrying: false) {
       Int(unsafe chio_memfd("vblk-dma", huge ? 1 : 0))
@@ -26,13 +26,14 @@ enum HostMemory {
     try unsafe map(at: nil, byteCount, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1)
   }
 
-  /// Puts all of `file` at `address`, shared, in place of what was there. Can't be interrupted:
-  /// mmap(2), MAP_FIXED.
+  /// Maps all of `file`, shared: at `address` in place of what was there, or where the kernel puts
+  /// it. Can't be interrupted: mmap(2), MAP_FIXED.
   static func mapShared(
-    _ file: CInt, byteCount: Int, at address: UnsafeMutableRawPointer
-  ) throws(SystemError) {
-    _ = try unsafe map(
-      at: address, byteCount, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, file)
+    _ file: CInt, byteCount: Int, at address: UnsafeMutableRawPointer?
+  ) throws(SystemError) -> UnsafeMutableRawPointer {
+    let fixed = unsafe address == nil ? 0 : MAP_FIXED
+    return try unsafe map(
+      at: address, byteCount, PROT_READ | PROT_WRITE, MAP_SHARED | fixed, file)
   }
 
   private static func map(
@@ -43,53 +44,55 @@ enum HostMemory {
       unsafe Int(bitPattern: Glibc.mmap(address, byteCount, protection, flags, file, 0))
     }
     guard let start = unsafe UnsafeMutableRawPointer(bitPattern: result) else {
-      preconditionFailure("mmap gave address 0")
+      throw SystemError(call: .mmap, code: EFAULT)
     }
     return unsafe start
   }
 
   /// Gives address space back. Can't be interrupted: munmap(2).
-  static func unmap(_ memory: UnsafeMutableRawBufferPointer) throws(SystemError) {
+  static func unmap(_ start: UnsafeMutableRawPointer, byteCount: Int) throws(SystemError) {
     _ = try HostCall.munmap.perform(retrying: false) {
-      unsafe Int(Glibc.munmap(memory.baseAddress, memory.count))
+      unsafe Int(Glibc.munmap(start, byteCount))
     }
   }
 
   /// Touches every page for writing, so that none is missing later, and says so where there is none
   /// instead of dying by SIGBUS; retried: madvise(2), MADV_POPULATE_WRITE (Linux 5.14).
-  static func populate(_ memory: UnsafeMutableRawBufferPointer) throws(SystemError) {
-    try unsafe advise(memory, populateWrite)
+  static func populate(
+    _ start: UnsafeMutableRawPointer, byteCount: Int
+  ) throws(SystemError) {
+    try unsafe advise(start, byteCount, populateWrite)
   }
 
   /// Keeps the pages out of children, or lets them in again; retried: madvise(2).
   static func setInherited(
-    _ inherited: Bool, _ memory: UnsafeMutableRawBufferPointer
+    _ inherited: Bool, _ start: UnsafeMutableRawPointer?, byteCount: Int
   ) throws(SystemError) {
-    try unsafe advise(memory, inherited ? MADV_DOFORK : MADV_DONTFORK)
+    try unsafe advise(start, byteCount, inherited ? MADV_DOFORK : MADV_DONTFORK)
   }
 
   /// MADV_POPULATE_WRITE, which this glibc may not name.
   private static let populateWrite: CInt = 23
 
   private static func advise(
-    _ memory: UnsafeMutableRawBufferPointer, _ advice: CInt
+    _ start: UnsafeMutableRawPointer?, _ byteCount: Int, _ advice: CInt
   ) throws(SystemError) {
     _ = try HostCall.madvise.perform(retrying: true) {
-      unsafe Int(Glibc.madvise(memory.baseAddress, memory.count, advice))
+      unsafe Int(Glibc.madvise(start, byteCount, advice))
     }
   }
 
   /// Locks pages into memory; retried: mlock(2).
-  static func lock(_ memory: UnsafeMutableRawBufferPointer) throws(SystemError) {
+  static func lock(_ start: UnsafeMutableRawPointer?, byteCount: Int) throws(SystemError) {
     _ = try HostCall.mlock.perform(retrying: true) {
-      unsafe Int(Glibc.mlock(memory.baseAddress, memory.count))
+      unsafe Int(Glibc.mlock(start, byteCount))
     }
   }
 
   /// Undoes ``lock(_:)``; retried: munlock(2).
-  static func unlock(_ memory: UnsafeMutableRawBufferPointer) throws(SystemError) {
+  static func unlock(_ start: UnsafeMutableRawPointer?, byteCount: Int) throws(SystemError) {
     _ = try HostCall.munlock.perform(retrying: true) {
-      unsafe Int(Glibc.munlock(memory.baseAddress, memory.count))
+      unsafe Int(Glibc.munlock(start, byteCount))
     }
   }
 }

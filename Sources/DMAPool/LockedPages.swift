@@ -21,12 +21,13 @@ final class LockedPages: Sendable {
       var isLocked = true
       for (index, range) in ranges.enumerated() {
         do throws(SystemError) {
-          try unsafe HostMemory.setInherited(false, range.memory)
+          try unsafe HostMemory.setInherited(false, range.start, byteCount: range.count)
         } catch {
           LockedPages.release(ranges[..<index], exceptFor: held)
           throw error
         }
-        isLocked = unsafe (try? HostMemory.lock(range.memory)) != nil && isLocked
+        isLocked =
+          unsafe (try? HostMemory.lock(range.start, byteCount: range.count)) != nil && isLocked
       }
       held += ranges
       return isLocked
@@ -50,8 +51,8 @@ final class LockedPages: Sendable {
   private static func release(_ ranges: ArraySlice<Range<UInt>>, exceptFor held: [Range<UInt>]) {
     for range in ranges {
       for part in range.subtracting(held) {
-        try? unsafe HostMemory.unlock(part.memory)
-        try? unsafe HostMemory.setInherited(true, part.memory)
+        try? unsafe HostMemory.unlock(part.start, byteCount: part.count)
+        try? unsafe HostMemory.setInherited(true, part.start, byteCount: part.count)
       }
     }
   }
@@ -70,9 +71,8 @@ extension Range<UInt> {
     return left
   }
 
-  /// The addresses as memory.
-  fileprivate var memory: UnsafeMutableRawBufferPointer {
-    unsafe UnsafeMutableRawBufferPointer(
-      start: UnsafeMutableRawPointer(bitPattern: lowerBound), count: count)
+  /// The first address as a pointer.
+  fileprivate var start: UnsafeMutableRawPointer? {
+    unsafe UnsafeMutableRawPointer(bitPattern: lowerBound)
   }
 }

@@ -32,7 +32,7 @@ enum NUMANode {
   /// Puts pages that are touched later on `node` if it has room, else near it: mbind(2),
   /// MPOL_PREFERRED. (MPOL_BIND would call the out-of-memory killer where a node is full.)
   static func prefer(
-    _ node: Int, for memory: UnsafeMutableRawBufferPointer
+    _ node: Int, for start: UnsafeMutableRawPointer, byteCount: Int
   ) throws(SystemError) {
     let wordBits = UInt.bitWidth
     var mask = [UInt](repeating: 0, count: node / wordBits + 1)
@@ -42,8 +42,7 @@ enum NUMANode {
     _ = try HostCall.mbind.perform(retrying: false) {
       unsafe mask.withUnsafeBufferPointer { words in
         unsafe Int(
-          mbind(
-            memory.baseAddress, UInt(memory.count), MPOL_PREFERRED, words.baseAddress, bits, 0))
+          mbind(start, UInt(byteCount), MPOL_PREFERRED, words.baseAddress, bits, 0))
       }
     }
   }

@@ -9,15 +9,14 @@ enum PhysicalPages {
   /// - Returns: An address a run.
   /// - Throws: ``DMAError`` `.notPinnable` where pages may move, or their addresses are hidden.
   static func addresses(
-    of memory: UnsafeMutableRawBufferPointer, runByteCount: Int, subject: String
+    of memory: Range<UInt>, runByteCount: Int, subject: String
   ) throws(DMAError) -> [UInt64] {
-    let start = UInt(bitPattern: memory.baseAddress)
     let isHuge: Bool
     let words: [UInt64]
     do throws(SystemError) {
       isHuge = try ProcessMap(detailed: true).isHuge(
-        start..<start + UInt(memory.count), byteCount: Limits.hugePageByteCount)
-      words = isHuge ? try unsafe PageMap.words(of: memory) : []
+        memory, byteCount: Limits.hugePageByteCount)
+      words = isHuge ? try PageMap.words(of: memory) : []
     } catch {
       throw unreadable(subject, "\(error)")
     }
@@ -49,10 +48,10 @@ enum PhysicalPages {
 /// /proc/self/pagemap: a 64-bit word a 4 KiB page.
 enum PageMap {
   /// The words of all pages of `memory`.
-  static func words(of memory: UnsafeMutableRawBufferPointer) throws(SystemError) -> [UInt64] {
+  static func words(of memory: Range<UInt>) throws(SystemError) -> [UInt64] {
     let file = try ProcFile.open("/proc/self/pagemap")
     defer { try? HostMemory.close(file) }
-    let first = Int(bitPattern: memory.baseAddress) / Limits.pageByteCount
+    let first = Int(memory.lowerBound) / Limits.pageByteCount
     let count = memory.count / Limits.pageByteCount
     return try ProcFile.words(of: file, from: first, count: count)
   }

@@ -25,7 +25,7 @@ enum ProcFile {
     return CInt(result)
   }
 
-  /// The 64-bit words of an open file from word `index` on, as many as there are; retried: pread(2).
+  /// The 64-bit words of an open file from word `index` on, as many as there are; retried (pread).
   static func words(of file: CInt, from index: Int, count: Int) throws(SystemError) -> [UInt64] {
     var words = [UInt64](repeating: 0, count: count)
     let byteCount = try HostCall.pread.perform(retrying: true) {

@@ -53,6 +53,10 @@ public final class RegisteredMemory: DMABlockOwner, @unchecked Sendable {
   public init(
     _ memory: UnsafeMutableRawBufferPointer, holes: HolePolicy = .refuse
   ) throws(DMAError) {
+    guard let first = memory.baseAddress, memory.count > 0 else {
+      throw DMAError(
+        .invalidArgument, "no memory to register", remedy: "register at least one byte")
+    }
     let pages = try unsafe RegisteredMemory.enclosingPages(memory)
     let start = UInt(bitPattern: memory.baseAddress)
     let map = try RegisteredMemory.processMap()
@@ -72,7 +76,7 @@ public final class RegisteredMemory: DMABlockOwner, @unchecked Sendable {
       throw DMAError(
         .lockRefused,
         "the memory at \(hex(UInt64(start))) can't be kept out of children (\(error))",
-        remedy: "register fewer, larger pieces: each may cost a mapping (vm.max_map_count)")
+        remedy: "keep it mapped, and register fewer, larger pieces (vm.max_map_count)")
     }
     byteCount = memory.count
     firstHole = gap.map { Int($0 - start) }
@@ -80,8 +84,7 @@ public final class RegisteredMemory: DMABlockOwner, @unchecked Sendable {
     number = DMAArena.nextNumber()
     let mapping = unsafe DMAMapping(
       subject: "registered memory \(number)", number: number,
-      memory: UnsafeMutableRawBufferPointer(
-        start: UnsafeMutableRawPointer(bitPattern: pages.lowerBound), count: pages.count),
+      start: first - head, byteCount: pages.count,
       choice: gap == nil ? .layout(.contiguous) : .holes(parts.holes(in: pages)))
     state = Mutex(State(mapping: mapping, locked: lockable))
     super.init()
@@ -174,10 +177,11 @@ extension RegisteredMemory {
     let start = UInt(bitPattern: memory.baseAddress)
     let (end, overflow) = start.addingReportingOverflow(UInt(memory.count))
     let page = UInt(Limits.pageByteCount)
-    guard start != 0, end > start, !overflow, end <= .max - page else {
+    guard !overflow, end <= .max - page else {
       throw DMAError(
-        .invalidArgument, "\(memory.count) bytes of memory at \(hex(UInt64(start)))",
-        remedy: "register at least one byte")
+        .invalidArgument,
+        "\(memory.count) bytes at \(hex(UInt64(start))) reach beyond all addresses",
+        remedy: "register memory of this process")
     }
     return start & ~(page - 1)..<(end + page - 1) & ~(page - 1)
   }

@@ -14,8 +14,10 @@ public enum PageChoice: Sendable, Equatable {
 /// Unmapped and closed when it dies.
 @safe
 struct SharedPages: ~Copyable {
-  /// The mapped bytes, aligned to 2 MiB whatever the page size.
-  let memory: UnsafeMutableRawBufferPointer
+  /// The first byte, aligned to 2 MiB whatever the page size.
+  let start: UnsafeMutableRawPointer
+  /// Bytes mapped.
+  let byteCount: Int
   /// The memory file.
   let file: CInt
   /// Bytes of a page.
@@ -25,21 +27,15 @@ struct SharedPages: ~Copyable {
 
   deinit {
     // Neither can fail but by our own mistake, and nobody is left to hear of it.
-    try? unsafe HostMemory.unmap(memory)
+    try? unsafe HostMemory.unmap(start, byteCount: byteCount)
     try? HostMemory.close(file)
   }
 
   /// Leaves the pages where they are for the rest of the process: a device may still write them.
   consuming func abandon() { discard self }
 
-  /// Bytes mapped.
-  var byteCount: Int { unsafe memory.count }
-
   /// The NUMA node of the first page, as the kernel reports it.
-  var kernelNode: Int? {
-    guard let start = unsafe memory.baseAddress else { return nil }
-    return unsafe NUMANode.holding(start)
-  }
+  var kernelNode: Int? { unsafe NUMANode.holding(start) }
 
   /// Maps at least `byteCount` bytes.
   static func make(byteCount: Int, node: Int?, pages: PageChoice) throws(DMAError) -> SharedPages {
@@ -72,50 +68,49 @@ struct SharedPages: ~Copyable {
     let count = roundedUp(byteCount, to: pageByteCount)
     let huge = pageByteCount == Limits.hugePageByteCount
     let file = try HostMemory.createFile(huge: huge)
-    let memory: UnsafeMutableRawBufferPointer
+    let start: UnsafeMutableRawPointer
     do throws(SystemError) {
       try HostMemory.resize(file, byteCount: count)
-      unsafe memory = try SharedPages.mapAligned(file, byteCount: count)
+      // The kernel aligns huge pages by itself.
+      if huge {
+        unsafe start = try HostMemory.mapShared(file, byteCount: count, at: nil)
+      } else {
+        unsafe start = try SharedPages.mapAligned(file, byteCount: count)
+      }
     } catch {
       try? HostMemory.close(file)
       throw error
     }
     do throws(SystemError) {
-      if let node { try unsafe NUMANode.prefer(node, for: memory) }
-      try unsafe HostMemory.populate(memory)
+      if let node { try unsafe NUMANode.prefer(node, for: start, byteCount: count) }
+      try unsafe HostMemory.populate(start, byteCount: count)
     } catch {
-      try? unsafe HostMemory.unmap(memory)
+      try? unsafe HostMemory.unmap(start, byteCount: count)
       try? HostMemory.close(file)
       throw error
     }
-    unsafe self.memory = memory
+    unsafe self.start = start
+    self.byteCount = count
     self.file = file
     self.pageByteCount = pageByteCount
     // Huge pages are never swapped, so they need no lock, and no share of RLIMIT_MEMLOCK.
-    isLocked = unsafe huge || (try? HostMemory.lock(memory)) != nil
+    isLocked = unsafe huge || (try? HostMemory.lock(start, byteCount: count)) != nil
   }
 
   /// Maps `file` at an address aligned to 2 MiB: reserves too much, keeps the aligned part.
   private static func mapAligned(
     _ file: CInt, byteCount: Int
-  ) throws(SystemError) -> UnsafeMutableRawBufferPointer {
-    let alignment = Limits.maximumAlignment
-    let reserved = try unsafe UnsafeMutableRawBufferPointer(
-      start: HostMemory.reserve(byteCount: byteCount + alignment), count: byteCount + alignment)
-    let address = Int(bitPattern: reserved.baseAddress)
-    let head = roundedUp(address, to: alignment) - address
-    let aligned = unsafe UnsafeMutableRawBufferPointer(
-      rebasing: reserved[head..<head + byteCount])
-    guard let start = aligned.baseAddress else { preconditionFailure("nothing reserved") }
-    do throws(SystemError) {
-      try unsafe HostMemory.mapShared(file, byteCount: byteCount, at: start)
-      if head > 0 { try unsafe HostMemory.unmap(.init(rebasing: reserved[..<head])) }
-      try unsafe HostMemory.unmap(.init(rebasing: reserved[(head + byteCount)...]))
-    } catch {
-      try? unsafe HostMemory.unmap(reserved)
-      throw error
-    }
-    return unsafe aligned
+  ) throws(SystemError) -> UnsafeMutableRawPointer {
+    let slack = Limits.maximumAlignment
+    let reserved = try unsafe HostMemory.reserve(byteCount: byteCount + slack)
+    let address = Int(bitPattern: reserved)
+    let head = roundedUp(address, to: slack) - address
+    let start = unsafe reserved + head
+    if head > 0 { try unsafe HostMemory.unmap(reserved, byteCount: head) }
+    try unsafe HostMemory.unmap(start + byteCount, byteCount: slack - head)
+    // Where this fails the kernel may have ended the reservation already, and another thread may
+    // have mapped its own memory there: it is not ours to unmap.
+    return try unsafe HostMemory.mapShared(file, byteCount: byteCount, at: start)
   }
 
   private static func noHugePages(_ byteCount: Int, _ error: SystemError) -> DMAError {

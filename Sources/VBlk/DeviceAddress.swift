@@ -27,14 +27,14 @@ public struct DeviceAddress: Sendable, Equatable {
   /// Where the device is.
   public let place: Place
   /// The options after the place.
-  public let options: DeviceOptions
+  public let options: AddressOptions
 
   /// What ``init(_:)`` takes, for messages.
   public static let grammar =
     "pci:0000:00:05.0 (or 00:05.0), vhost-user:SOCKET, emu:64M (memory) or emu:FILE (a raw image)"
 
   /// Makes an address of its parts.
-  public init(place: Place, options: DeviceOptions = DeviceOptions()) {
+  public init(place: Place, options: AddressOptions = AddressOptions()) {
     self.place = place
     self.options = options
   }

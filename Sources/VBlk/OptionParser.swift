@@ -16,7 +16,7 @@ struct OptionParser {
   ]
 
   let isEmulated: Bool
-  private(set) var options = DeviceOptions()
+  private(set) var options = AddressOptions()
   private var seen: Set<String> = []
 
   init(isEmulated: Bool) { self.isEmulated = isEmulated }
@@ -24,7 +24,7 @@ struct OptionParser {
   /// The names that are allowed here, for messages.
   var allowedNames: String {
     let names = isEmulated ? Self.common.union(Self.emulated) : Self.common
-    let features = DeviceOptions.Feature.allCases.map(\.rawValue).joined(separator: ", ")
+    let features = AddressOptions.Feature.allCases.map(\.rawValue).joined(separator: ", ")
     let switches = isEmulated ? ", and NAME=off for \(features)" : ""
     return names.sorted().joined(separator: ", ") + switches
   }
@@ -39,12 +39,13 @@ struct OptionParser {
         "option \"\(name)\" is given twice", allowed: "each may be given once",
         remedy: "leave one out")
     }
-    if isEmulated, let feature = DeviceOptions.Feature(rawValue: name) {
+    if isEmulated, let feature = AddressOptions.Feature(rawValue: name) {
       if try !flag(name, value ?? "") { options.featuresOff.insert(feature) }
       return
     }
     guard Self.common.contains(name) || (isEmulated && Self.emulated.contains(name)) else {
-      let isElsewhere = Self.emulated.contains(name) || DeviceOptions.Feature(rawValue: name) != nil
+      let isElsewhere =
+        Self.emulated.contains(name) || AddressOptions.Feature(rawValue: name) != nil
       throw AddressError(
         "option \"\(name)\" is \(isElsewhere ? "for emu: devices only" : "unknown")",
         allowed: "allowed are \(allowedNames)", remedy: "leave \"\(option)\" out or correct it")

@@ -23,6 +23,10 @@ struct Failure: Error, Equatable {
       self.init(.usage, error.cause, allowed: error.allowed, remedy: error.remedy)
     case let error as PCIError:
       self.init(Self.status(of: error.code), error.cause, remedy: error.remedy)
+    case let error as VBlkError:
+      self.init(Self.status(of: error.code), error.cause, remedy: error.remedy)
+    case let error as DMAError:
+      self.init(.busy, error.cause, remedy: error.remedy)
     default: self.init(.ioError, String(describing: error))
     }
   }
@@ -34,6 +38,21 @@ struct Failure: Error, Equatable {
     case .busy: .busy
     case .outOfRange: .usage
     case .system: .ioError
+    }
+  }
+
+  static func status(of code: VBlkError.Code) -> ExitReason {
+    switch code {
+    case .noSpace, .invalidArgument, .tooLarge: .usage
+    case .noImage: .noInput
+    case .unsupported, .removed, .closed, .deviceUnavailable: .unavailable
+    case .readOnly: .refused
+    case .busy, .resetting, .held, .noMemory: .busy
+    case .permission: .permission
+    case .ioError, .fault, .foreignMemory, .reset, .timedOut, .protocolViolation, .shortTransfer,
+      .system, .zoneInvalidCommand, .zoneUnalignedWritePointer, .zoneOpenResource,
+      .zoneActiveResource:
+      .ioError
     }
   }
 

@@ -9,6 +9,9 @@ struct RangeOptions: ParsableArguments {
   @Option(help: "How many bytes, in the same units; without it, up to the end.", transform: size)
   var length: UInt64?
 
+  /// Operations without data go in pieces of this size, for progress and ^C.
+  static let sweepByteCount: UInt64 = 1 << 30
+
   /// Reads a size; the message of a bad one names what is allowed.
   static let size: @Sendable (String) throws -> UInt64 = { text in
     do throws(AddressError) {

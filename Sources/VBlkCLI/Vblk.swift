@@ -13,9 +13,14 @@ struct Vblk: ParsableCommand {
       Exit codes: 0 done, 1 mismatch, 64 usage, 66 image missing, 69 device unavailable, \
       73 refused, 74 I/O error, 75 busy, 77 permission, 130 interrupted.
       """,
-    subcommands: [ListCommand.self])
+    subcommands: [
+      ListCommand.self, InfoCommand.self, ReadCommand.self, WriteCommand.self, CopyCommand.self,
+      CompareCommand.self, ZeroCommand.self, DiscardCommand.self, FlushCommand.self,
+      BenchCommand.self,
+    ])
 
   static func main() {
+    Interrupt.catchSignals()
     do {
       var command = try parseAsRoot()
       try command.run()

@@ -63,9 +63,16 @@ struct BannedCall {
           isCall(file.code[index], at: $0)
         })
       else { return nil }
-      if mayBeExplained, index > 0, file.lines[index - 1].contains("//") { return nil }
+      if mayBeExplained, isExplained(file, at: index) { return nil }
       return Violation(path: file.path, line: index + 1, message: "\(token): write \(instead)")
     }
+  }
+
+  /// Whether a comment stands on the line above, attributes between left out.
+  private func isExplained(_ file: SourceFile, at line: Int) -> Bool {
+    var above = line - 1
+    while above >= 0, file.lines[above].drop(while: { $0 == " " }).hasPrefix("@") { above -= 1 }
+    return above >= 0 && file.lines[above].contains("//")
   }
 
   /// A method of that name, or its declaration, is another thing.

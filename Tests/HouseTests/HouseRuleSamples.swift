@@ -61,6 +61,8 @@ struct HouseRuleSamples {
       #expect(BannedCall.violations(in: file("let a = \"\(call)\"", at: path)).isEmpty)
       let explained = BannedCall.violations(in: file("// why\n\(call)", at: path))
       #expect(explained.isEmpty == row.mayBeExplained)
+      let withAttribute = BannedCall.violations(in: file("// why\n@safe\n\(call)", at: path))
+      #expect(withAttribute.isEmpty == row.mayBeExplained)
     }
     for exception in row.exceptions {
       #expect(BannedCall.violations(in: file(call, at: "\(exception)/Sample.swift")).isEmpty)

@@ -30,7 +30,7 @@ struct DeviceAddressTests {
       "emu:64M,queues=4,queue-size=256,blk-size=4k,seg-max=7,size-max=64k,read-only,serial=disk,"
         + "null,threaded,event-idx=off,indirect=off,flush=on"
     ).options
-    var expected = DeviceOptions()
+    var expected = AddressOptions()
     expected.queues = 4
     expected.queueSize = 256
     expected.blockByteCount = 4_096
@@ -42,11 +42,11 @@ struct DeviceAddressTests {
     expected.isThreaded = true
     expected.featuresOff = [.eventIndex, .indirect]
     #expect(options == expected)
-    #expect(try DeviceAddress("emu:64M").options == DeviceOptions())
+    #expect(try DeviceAddress("emu:64M").options == AddressOptions())
   }
 
-  @Test("every feature can be turned off by its name", arguments: DeviceOptions.Feature.allCases)
-  func features(feature: DeviceOptions.Feature) throws {
+  @Test("every feature can be turned off by its name", arguments: AddressOptions.Feature.allCases)
+  func features(feature: AddressOptions.Feature) throws {
     #expect(try DeviceAddress("emu:1M,\(feature.rawValue)=off").options.featuresOff == [feature])
     #expect(try DeviceAddress("emu:1M,\(feature.rawValue)=on").options.featuresOff == [])
   }

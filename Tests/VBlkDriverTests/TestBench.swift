@@ -77,3 +77,22 @@ extension Queue {
       && memory.bounce.pointee.freeCount == memory.bounce.pointee.count
   }
 }
+
+extension EmulatedDisk {
+  /// Takes every available request of queue 0 in stepped mode.
+  func fetchAll() -> [RequestHandle] {
+    var handles: [RequestHandle] = []
+    while handles.count < 65_536, let handle = fetch(queue: 0) { handles.append(handle) }
+    return handles
+  }
+}
+
+/// All orders of `items`.
+func permutations<T>(_ items: [T]) -> [[T]] {
+  guard items.count > 1 else { return [items] }
+  return items.indices.flatMap { index in
+    var rest = items
+    let first = rest.remove(at: index)
+    return permutations(rest).map { [first] + $0 }
+  }
+}

@@ -250,6 +250,8 @@ extension Queue {
     guard dio.pointee.operation == .flush || dio.pointee.operation == .identify else {
       return advanceCursor(index)
     }
+    // One bio is all of it: there is no cursor to refill from when it's reaped.
+    dio.pointee.remaining = 0
     if dio.pointee.isSynchronous { dio.pointee.count.store(2, ordering: .relaxed) }
     addFixed(
       dio.pointee.operation, dio: index,

@@ -1,5 +1,5 @@
 /// What may follow a device's place in a device string, after commas.
-public struct DeviceOptions: Sendable, Equatable {
+public struct AddressOptions: Sendable, Equatable {
   /// A feature that an emulated device offers unless it is told not to: `event-idx=off`.
   public enum Feature: String, Sendable, CaseIterable {
     /// VIRTIO_F_INDIRECT_DESC.
@@ -16,6 +16,9 @@ public struct DeviceOptions: Sendable, Equatable {
     case discard
     /// VIRTIO_BLK_F_WRITE_ZEROES.
     case writeZeroes = "write-zeroes"
+
+    /// The specification's name, in small letters.
+    var specificationName: String { self == .indirect ? "indirect-desc" : rawValue }
   }
 
   /// Queues to set up; nil leaves it to the command.

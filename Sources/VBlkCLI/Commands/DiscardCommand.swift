@@ -1,0 +1,26 @@
+internal import ArgumentParser
+internal import VBlk
+
+/// `vblk discard`: tells a device that a range is no longer needed.
+struct DiscardCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "discard",
+    abstract: "Gives whole blocks of a device back; what they read as afterwards is undefined.")
+
+  @Argument(help: "The device: emu:64M, emu:FILE, pci:ADDRESS, vhost-user:SOCKET.")
+  var device: String
+
+  @OptionGroup var range: RangeOptions
+
+  func run() throws {
+    let opened = try OpenedDevice(device, access: .write)
+    defer { opened.device.close() }
+    let range = try range.range(capacity: opened.capacity, device: device)
+      .inWholeBlocks(of: opened.blockByteCount, device: device)
+    var transfer = try Transfer(opened)
+    try transfer.sweep("discard", range, by: RangeOptions.sweepByteCount) {
+      queue, offset, byteCount throws(VBlkError) in
+      try queue.discard(at: offset, byteCount: byteCount)
+    }
+  }
+}
