@@ -136,6 +136,28 @@ public final class Device: Sendable {
     mapped.withLock { _ = $0.insert(arena.number) }
   }
 
+  /// Registers the user's own pages: locks them and maps them once, so that slices of them are read
+  /// and written with no copy. They stay until ``RegisteredMemory/unregister()``.
+  ///
+  /// - Parameters:
+  ///   - memory: The pages; any start and length, whole pages around it are taken.
+  ///   - holes: What to do about pages that are not there; an operation over one is refused with
+  ///     `fault`.
+  /// - Returns: The registration, from which slices are taken.
+  /// - Throws: ``VBlkError`` where the pages can't be locked or mapped.
+  public func register(
+    _ memory: UnsafeMutableRawBufferPointer, holes: HolePolicy = .refuse
+  ) throws(VBlkError) -> RegisteredMemory {
+    do {
+      let registered = try RegisteredMemory(memory, holes: holes)
+      try registered.attach(to: transport.function.dma)
+      mapped.withLock { _ = $0.insert(registered.number) }
+      return registered
+    } catch {
+      throw VBlkError(error)
+    }
+  }
+
   /// Ends the mapping; refused while buffers of the arena are out.
   public func detach(_ arena: DMAArena) throws(VBlkError) {
     do { try arena.detach(from: transport.function.dma) } catch { throw VBlkError(error) }

@@ -45,7 +45,8 @@ struct SubmissionTests {
     let atRest = queue.isAtRest
     #expect(atRest)
     // Up to the hole it is ordinary memory: zero copy.
-    guard case .queued = queue.submitRead(at: 0, into: try memory.slice(0..<4 * 4096), tag: 2) else {
+    guard case .queued = queue.submitRead(at: 0, into: try memory.slice(0..<4 * 4096), tag: 2)
+    else {
       Issue.record("not queued")
       return
     }
@@ -59,8 +60,9 @@ struct SubmissionTests {
     let bench = try Bench { $0.faults = [FaultRule(.status(1))] }
     let memory = try holed(bench.device)
     var queue = try bench.device.makeQueue()
-    guard case .refused(.fault, _) = queue.submitRead(
-      at: 0, into: try memory.slice(0..<8 * 4096), tag: 1)
+    guard
+      case .refused(.fault, _) = queue.submitRead(
+        at: 0, into: try memory.slice(0..<8 * 4096), tag: 1)
     else {
       Issue.record("expected a fault")
       return
@@ -137,8 +139,9 @@ struct SubmissionTests {
       Issue.record("not queued")
       return
     }
-    guard case .refused(.busy, let back) = queue.submitRead(
-      at: 0, into: try bench.buffer(512), tag: 2)
+    guard
+      case .refused(.busy, let back) = queue.submitRead(
+        at: 0, into: try bench.buffer(512), tag: 2)
     else {
       Issue.record("expected busy")
       return

@@ -195,11 +195,9 @@ extension SplitQueue {
     request.fault = interposition.decide(request)
     stamps[head] = HeadStamps.held
     inFlight[request.number] = request
-    if wantKicks {
-      armKicks(true)
-      // Fence K, before whoever steps looks for more.
-      chio_fence_full()
-    }
+    armKicks(wantKicks)
+    // Fence K, before whoever steps looks for more.
+    chio_fence_full()
     return RequestHandle(queue: index, number: request.number)
   }
 }
