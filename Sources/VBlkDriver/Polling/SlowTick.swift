@@ -16,7 +16,10 @@ extension Queue {
       device.stop(failure, because: "queue \(index) found the device in that state")
       return followReset()
     }
-    if let bytes = device.refreshedCapacity() { capacity = bytes }
+    if let bytes = device.refreshedCapacity(), bytes != capacity {
+      capacity = bytes
+      updateFastPath()
+    }
     guard availPublished != lastUsed else {
       state.idleTicks = 0
       return
