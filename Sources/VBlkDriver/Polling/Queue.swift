@@ -50,7 +50,9 @@ public struct Queue: ~Copyable {
   // The slow path's own.
   var state = QueueState()
 
-  init(memory: QueueMemory, device: Device, doorbell: Doorbell) {
+  /// A queue of the device as it is in `epoch`; where it stands still, the queue does too.
+  init(memory: QueueMemory, device: Device, doorbell: Doorbell, epoch: UInt32) {
+    let isRunning = memory.enabledEpoch.load(ordering: .acquiring) == epoch
     self.memory = memory
     self.device = device
     self.doorbell = doorbell
@@ -58,7 +60,7 @@ public struct Queue: ~Copyable {
     records = memory.records
     requests = memory.base + memory.layout.requestsOffset
     epochWord = device.epochWord
-    epoch = device.epochWord.pointee.load(ordering: .acquiring)
+    self.epoch = epoch
     arena = device.memory.number
     headLimit = UInt32(memory.layout.size)
     eventIndex = device.info.accepted.contains(.eventIndex)
@@ -69,10 +71,11 @@ public struct Queue: ~Copyable {
     maxWriteBytes = 0
     freeHead = BioRecord.none
     freeCount = 0
-    availShadow = memory.saved.avail
-    availPublished = memory.saved.avail
-    lastUsed = memory.saved.used
-    usedSeen = memory.saved.used
+    let saved = isRunning ? memory.saved : QueueMemory.SavedIndexes()
+    availShadow = saved.avail
+    availPublished = saved.avail
+    lastUsed = saved.used
+    usedSeen = saved.used
     state.freeDio = 0
     for slot in (0..<memory.layout.slotCount).reversed() {
       let head = slot * memory.layout.headStride
@@ -81,7 +84,12 @@ public struct Queue: ~Copyable {
     }
     freeCount = memory.layout.slotCount
     updateFastPath()
-    ring.suppressInterrupts(lastUsed: lastUsed, eventIndex: eventIndex)
+    if isRunning {
+      ring.suppressInterrupts(lastUsed: lastUsed, eventIndex: eventIndex)
+    } else {
+      state.isStopped = true
+      freeCount -= Limits.closedOffset
+    }
   }
 
   /// A copy of a queue that is going away, which can be changed where a deinit can't.

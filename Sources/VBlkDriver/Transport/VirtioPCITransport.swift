@@ -141,11 +141,13 @@ final class VirtioPCITransport: Sendable {
 
   /// Calls `body`, which reads fields, until the generation is the same before and after it
   /// (virtio 1.2, 2.5.3); a bounded number of times.
-  func stableConfig<T>(_ body: () -> T) throws(VBlkError) -> T {
+  ///
+  /// - Returns: What `body` read, and the generation that it is of.
+  func stableConfig<T>(_ body: () -> T) throws(VBlkError) -> (value: T, generation: UInt8) {
     for _ in 0..<Limits.configRetries {
       let before = configGeneration
       let value = body()
-      if configGeneration == before { return value }
+      if configGeneration == before { return (value, before) }
     }
     throw VBlkError(
       .deviceUnavailable,
