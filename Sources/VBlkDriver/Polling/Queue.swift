@@ -14,7 +14,6 @@ public struct Queue: ~Copyable {
   @usableFromInline let ring: SplitRing
   @usableFromInline let records: UnsafeMutablePointer<BioRecord>
   @usableFromInline let requests: UnsafeMutableRawPointer
-  @usableFromInline let doorbell: Doorbell
   @usableFromInline let epochWord: UnsafeMutablePointer<Atomic<UInt32>>
   @usableFromInline let arena: UInt32
   @usableFromInline let headLimit: UInt32
@@ -40,7 +39,8 @@ public struct Queue: ~Copyable {
   @usableFromInline var lastUsed: UInt16
   @usableFromInline var usedSeen: UInt16
 
-  // Time and resets.
+  // Time and resets. A restart may move the doorbell.
+  @usableFromInline var doorbell: Doorbell
   @usableFromInline var tick: UInt32 = 0
   @usableFromInline var epoch: UInt32
   /// Kept completions and stalled dios: what an empty look has to care for.

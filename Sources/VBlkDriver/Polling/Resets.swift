@@ -83,6 +83,7 @@ extension Queue {
     lastUsed = 0
     usedSeen = 0
     capacity = device.capacityBytes
+    if let current = memory.doorbell { doorbell = current }
     ring.suppressInterrupts(lastUsed: 0, eventIndex: eventIndex)
     updateFastPath()
   }
