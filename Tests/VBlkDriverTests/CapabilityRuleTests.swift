@@ -141,7 +141,7 @@ struct CapabilityRuleTests {
     }
     // 4,096 bytes of common configuration, the rest of the BAR for the others.
     let sizes: [(VirtioCapabilityType, UInt8)] = [
-      (.commonConfig, 0x10), (.isr, 0x10), (.deviceConfig, 0x10), (.notify, 0x10),
+      (.commonConfig, 0x10), (.isr, 0x10), (.deviceConfig, 0x10), (.notify, 0x0F),
     ]
     for (type, high) in sizes { script.configBytes[try space.start(type) + 13] = high }
     let rig = try worksWith(script)
