@@ -7,7 +7,8 @@ SWIFT ?= swift
 RELEASE := .build-release
 TSAN := .build-tsan
 APT_PACKAGES := libpciaccess-dev libnuma-dev pkg-config e2fsprogs valgrind
-SOURCES := Sources Tests Package.swift Docs/Package.swift Docs/Sources
+SOURCES := Sources Tests Package.swift Docs/Package.swift Docs/Sources Benchmarks/Package.swift \
+  Benchmarks/Sources
 
 .PHONY: help deps build run test test-tsan lint format docs clean bench-instructions
 .DEFAULT_GOAL := help

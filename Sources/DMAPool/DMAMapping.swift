@@ -6,6 +6,8 @@
 /// 2. A device is attached exactly when all stretches are mapped in it. Where an unmap failed some
 ///    may be left: then it is neither attached nor free, and only another detach helps.
 /// 3. While blocks are out, no attached device is detached, and the memory stays open.
+///
+/// It crosses threads only inside its owner's lock; hence `@unchecked Sendable`.
 @safe
 struct DMAMapping: ~Copyable, @unchecked Sendable {
   private struct Attachment {

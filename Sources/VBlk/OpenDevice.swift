@@ -46,7 +46,8 @@ extension Device {
       return try Device(disk.function, options: options)
     case .pci(let function):
       throw VBlkError(
-        .deviceUnavailable, "\(function) is a function of this machine, and those can't be driven yet",
+        .deviceUnavailable,
+        "\(function) is a function of this machine, and those can't be driven yet",
         remedy: "use an emulated disk (emu:64M)")
     case .vhostUser(let path):
       throw VBlkError(

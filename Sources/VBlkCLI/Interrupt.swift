@@ -16,7 +16,14 @@ enum Interrupt {
     unsafe action.__sigaction_handler.sa_handler = { _ in
       Interrupt.requested.store(true, ordering: .relaxed)
     }
-    for signal in [SIGINT, SIGTERM] { _ = unsafe sigaction(signal, &action, nil) }
+    var caught = sigset_t()
+    unsafe sigemptyset(&caught)
+    for signal in [SIGINT, SIGTERM] {
+      _ = unsafe sigaction(signal, &action, nil)
+      unsafe sigaddset(&caught, signal)
+    }
+    // A parent's thread pool may have blocked them, and a mask is inherited.
+    _ = unsafe pthread_sigmask(SIG_UNBLOCK, &caught, nil)
     _ = signal(SIGPIPE, SIG_IGN)
   }
 

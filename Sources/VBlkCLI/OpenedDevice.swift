@@ -17,6 +17,7 @@ struct OpenedDevice {
   ///   - queues: Queues to set up; the string's, else 1.
   ///   - depth: Operations in flight a queue; the string's, else 128.
   ///   - memoryByteCount: DMA memory that the command needs.
+  /// - Throws: What a command ends with.
   init(
     _ name: String, access: Access, queues: Int? = nil, depth: Int? = nil,
     memoryByteCount: Int = Self.memoryByteCount

@@ -419,8 +419,8 @@ extension Device {
     else {
       throw VBlkError(
         .deviceUnavailable,
-        "queue \(index) of \(transport.function.name) has \(most) entries, too few for header, data "
-          + "and status without INDIRECT_DESC",
+        "queue \(index) of \(transport.function.name) has \(most) entries, too few for header, "
+          + "data and status without INDIRECT_DESC",
         remedy: "give it at least 4 entries (QEMU: queue-size=128), or INDIRECT_DESC")
     }
     return layout

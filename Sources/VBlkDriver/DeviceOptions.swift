@@ -6,8 +6,8 @@ public import Virtio
 public struct DeviceOptions: Sendable {
   /// Queues to set up; each is handed out once by ``Device/makeQueue()``.
   public var queues = 1
-  /// Operations in flight that a queue should allow; the ring is chosen for it, as far as the device
-  /// goes.
+  /// Operations in flight that a queue should allow; the ring is chosen for it, as far as the
+  /// device goes.
   public var depth = 128
   /// Features not to accept though offered and known.
   public var declinedFeatures: Features = []

@@ -6,9 +6,9 @@ internal import Virtio
 /// A virtio-blk disk emulated in this process: a whole PCI function, with its IOMMU (virtio 1.2).
 ///
 /// A driver drives ``function`` as it would a real one. Whatever the driver writes is copied once,
-/// checked, and only then used: a violation breaks the queue and is named in ``violations``; it never
-/// ends the process. Calls may come from any thread. The disk lives as long as its function is used,
-/// even if this object is gone.
+/// checked, and only then used: a violation breaks the queue and is named in ``violations``; it
+/// never ends the process. Calls may come from any thread. The disk lives as long as its function
+/// is used, even if this object is gone.
 public final class EmulatedDisk: Sendable {
   let core: DeviceCore
   private let device: EmulatedFunction

@@ -1,6 +1,7 @@
 internal import Virtio
 
-/// The queues of a disk and their locks. The device thread, if there is one, shares it with the core.
+/// The queues of a disk and their locks. The device thread, if there is one, shares it with the
+/// core.
 ///
 /// Invariants
 /// 1. `queues` and `locks` have `count` entries that live as long as the set.

@@ -81,8 +81,11 @@ public struct Features: OptionSet, Hashable, Sendable {
   ]
 
   /// Each feature that is void without another one, with that other one (1.2: 2.2, 5.2.3).
+  ///
+  /// NOTIF_CONFIG_DATA is none: without NOTIFICATION_DATA it changes the 16-bit notification, with
+  /// it the 32-bit one (virtio 1.2, 4.1.5.2).
   public static let prerequisites: [(feature: Features, needs: Features)] = [
-    (.configWriteCache, .flush), (.notificationConfigData, .notificationData),
+    (.configWriteCache, .flush)
   ]
 
   /// The names of all bits in this set, lowest first; an unknown bit reads `bit N`.

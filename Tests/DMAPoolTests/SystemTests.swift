@@ -29,7 +29,9 @@ import Testing
 
   // MARK: Limits
 
-  @Test("where RLIMIT_MEMLOCK forbids the lock, an arena goes on unlocked")
+  @Test(
+    "where RLIMIT_MEMLOCK forbids the lock, an arena goes on unlocked",
+    .enabled(if: KernelView.locks))
   func unlocked() async {
     await #expect(processExitsWith: .success) {
       var none = rlimit(rlim_cur: 0, rlim_max: 0)

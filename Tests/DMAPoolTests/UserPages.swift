@@ -46,6 +46,18 @@ enum KernelView {
     return []
   }
 
+  /// Whether mlock locks here: the sanitizers make it do nothing.
+  static let locks: Bool = {
+    let pages = try? UserPages(1)
+    guard let pages, unsafe mlock(pages.bytes.baseAddress, 4096) == 0,
+      (try? flags(at: pages.address).contains("lo")) == true
+    else {
+      print("skipped: mlock locks nothing in this process")
+      return false
+    }
+    return true
+  }()
+
   /// Page frame numbers, 0 where the kernel hides them.
   static func frames(_ start: UInt, pages: Int) throws -> [UInt64] {
     try PageMap.words(of: start..<start + UInt(pages * 4096)).map { $0 & (1 << 55 - 1) }

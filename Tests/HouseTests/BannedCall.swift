@@ -63,13 +63,13 @@ struct BannedCall {
           isCall(file.code[index], at: $0)
         })
       else { return nil }
-      if mayBeExplained, isExplained(file, at: index) { return nil }
+      if mayBeExplained, Self.isExplained(file, at: index) { return nil }
       return Violation(path: file.path, line: index + 1, message: "\(token): write \(instead)")
     }
   }
 
   /// Whether a comment stands on the line above, attributes between left out.
-  private func isExplained(_ file: SourceFile, at line: Int) -> Bool {
+  private static func isExplained(_ file: SourceFile, at line: Int) -> Bool {
     var above = line - 1
     while above >= 0, file.lines[above].drop(while: { $0 == " " }).hasPrefix("@") { above -= 1 }
     return above >= 0 && file.lines[above].contains("//")
@@ -88,6 +88,7 @@ struct BannedCall {
     file.code.indices.compactMap { index in
       let line = String(decoding: file.code[index], as: UTF8.self)
       return line.contains(".random(in:") && !line.contains("using:")
+        && !isExplained(file, at: index)
         ? Violation(
           path: file.path, line: index + 1,
           message: ".random(in:): write .random(in:using:), seeded") : nil

@@ -12,6 +12,8 @@ enum FunctionScanner {
   private static let enders =
     openers + ["var", "let", "case", "static", "mutating", "associatedtype"]
 
+  private static let brackets = Array("()[]{}".utf8)
+
   private struct Token {
     let word: String
     let line: Int
@@ -65,9 +67,12 @@ enum FunctionScanner {
       while at < line.count {
         let start = at
         while at < line.count, Words.isWord(line[at]) { at += 1 }
-        if at == start { at += 1 }
+        if at == start {
+          at += 1
+          // Of what is no word only brackets matter.
+          guard brackets.contains(line[start]) else { continue }
+        }
         let word = String(decoding: line[start..<at], as: UTF8.self)
-        guard word != " " else { continue }
         let before = start > 0 ? line[start - 1] : UInt8(ascii: " ")
         tokens.append(
           Token(

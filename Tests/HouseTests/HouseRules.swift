@@ -1,3 +1,5 @@
+import Glibc
+
 /// A place where a rule of the house is broken.
 struct Violation: Equatable, CustomStringConvertible {
   let path: String
@@ -60,13 +62,28 @@ enum Words {
   /// The columns where a token stands that no identifier goes on to either side.
   static func columns(_ line: [UInt8], _ token: String) -> [Int] {
     let bytes = Array(token.utf8)
-    guard let first = bytes.first, let last = bytes.last, line.count >= bytes.count else {
-      return []
+    guard let first = bytes.first, let last = bytes.last else { return [] }
+    var columns: [Int] = []
+    var from = 0
+    while let start = find(bytes, in: line, from: from) {
+      let end = start + bytes.count
+      let goesOn =
+        isWord(first) && start > 0 && isWord(line[start - 1])
+        || isWord(last) && end < line.count && isWord(line[end])
+      if !goesOn { columns.append(start) }
+      from = start + 1
     }
-    return (0...line.count - bytes.count).filter { start in
-      line[start] == first && line[start..<start + bytes.count].elementsEqual(bytes)
-        && !(isWord(first) && start > 0 && isWord(line[start - 1]))
-        && !(isWord(last) && start + bytes.count < line.count && isWord(line[start + bytes.count]))
+    return columns
+  }
+
+  /// The library's search: the tree is large, and a debug build slow.
+  private static func find(_ token: [UInt8], in line: [UInt8], from: Int) -> Int? {
+    guard from < line.count else { return nil }
+    return unsafe line.withUnsafeBytes { line in
+      guard let base = line.baseAddress,
+        let hit = unsafe memmem(base + from, line.count - from, token, token.count)
+      else { return nil }
+      return unsafe UnsafeRawPointer(hit) - base
     }
   }
 

@@ -47,14 +47,13 @@ struct SourceScanner {
 
   mutating func run() {
     while at < text.count {
-      if has("//") {
+      switch text[at] {
+      case UInt8(ascii: "/") where has("//"):
         while at < text.count, text[at] != UInt8(ascii: "\n") { put(inComment: true) }
-      } else if has("/*") {
-        blockComment()
-      } else if let hashes = stringStart() {
-        string(hashes: hashes)
-      } else {
-        put(inCode: true)
+      case UInt8(ascii: "/") where has("/*"): blockComment()
+      case UInt8(ascii: "\""), UInt8(ascii: "#"):
+        if let hashes = stringStart() { string(hashes: hashes) } else { put(inCode: true) }
+      default: put(inCode: true)
       }
     }
   }

@@ -10,7 +10,12 @@ enum Tree {
   }
 
   /// Every source file: Swift and C under Sources, Swift under Tests and Examples.
-  static func files() throws -> [SourceFile] {
+  static func files() throws -> [SourceFile] { try scanned.get() }
+
+  /// Read and scanned once for all tests.
+  private static let scanned = Result { try scan() }
+
+  private static func scan() throws -> [SourceFile] {
     var files: [SourceFile] = []
     for folder in ["Sources", "Tests", "Examples", "Benchmarks"] {
       guard let paths = FileManager.default.enumerator(atPath: "\(root)/\(folder)") else {

@@ -21,7 +21,8 @@ struct RandomWorkloadTests {
 
     var description: String {
       "depth \(depth) indirect \(indirect) segMax \(segMax.map(String.init) ?? "-") sizeMax "
-        + "\(sizeMax.map(String.init) ?? "-") block \(block) scattered \(scattered) bounce \(bounce)"
+        + "\(sizeMax.map(String.init) ?? "-") block \(block) scattered \(scattered) "
+        + "bounce \(bounce)"
     }
 
     static let all: [Shape] = [

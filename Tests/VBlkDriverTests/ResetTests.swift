@@ -73,7 +73,7 @@ struct ResetTests {
     try expectWorking(bench, &queue)
   }
 
-  @Test("T37 reset-in-flight: a cursor, a durable write, a stalled and an unaligned one all end once")
+  @Test("T37 reset-in-flight: a cursor, a durable, a stalled and an unaligned one all end once")
   func resetEverything() throws {
     for completed in 0...8 {
       let bench = try stepped(depth: 8)
@@ -256,7 +256,7 @@ struct ResetTests {
     _ = try bench.device.makeQueue()
   }
 
-  @Test("a queue that does not sweep within a second is left out, and comes back with the next reset")
+  @Test("a queue that does not sweep within a second is left out, and is back with the next reset")
   func leftOut() throws {
     let bench = try Bench {
       $0.mode = .stepped

@@ -22,12 +22,8 @@ struct Bench {
   let disk: EmulatedDisk
   let device: Device
 
-  /// Opens an emulated disk.
-  ///
-  /// - Parameters:
-  ///   - bytes: Size of the memory store.
-  ///   - disk: Changes the emulated disk's configuration.
-  ///   - options: Changes the driver's options.
+  /// Opens an emulated disk of `bytes` bytes of memory; the closures change its configuration and
+  /// the driver's options.
   init(
     bytes: UInt64 = 1 << 20, disk change: (inout EmulatedDisk.Configuration) -> Void = { _ in },
     options edit: (inout DeviceOptions) -> Void = { _ in }

@@ -8,7 +8,7 @@ import Virtio
 @Suite("Threaded device", .serialized)
 struct ThreadedTests {
   @Test(
-    "T15 submitter against the device's thread: every read brings what was written, at depth 1 to 32",
+    "T15 submitter against the device's thread: each read brings what was written, depth 1 to 32",
     arguments: [1, 2, 32], [true, false])
   func readBack(depth: Int, eventIndex: Bool) throws {
     let bench = try Bench(bytes: 1 << 20) {
@@ -27,7 +27,8 @@ struct ThreadedTests {
       polls += 1
       while submitted < rounds, submitted - ended < UInt64(depth) {
         let block = submitted &* 2_654_435_761 % 2048
-        guard case .queued = queue.submitRead(at: block * 512, into: try bench.buffer(512), tag: block)
+        let buffer = try bench.buffer(512)
+        guard case .queued = queue.submitRead(at: block * 512, into: buffer, tag: block)
         else {
           Issue.record("refused at \(submitted)")
           return
@@ -57,7 +58,7 @@ struct ThreadedTests {
     #expect(written == 1 << 20)
   }
 
-  @Test("unaligned writes from two threads, one queue each, leave every byte as one of them wrote it")
+  @Test("unaligned writes from two threads, a queue each, leave every byte as one of them wrote it")
   func twoThreads() async throws {
     let bench = try Bench(bytes: 64 << 10) {
       $0.mode = .threaded

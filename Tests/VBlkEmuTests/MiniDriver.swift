@@ -1,5 +1,6 @@
 import CHostIO
 import Glibc
+import Testing
 import VBlkEmu
 import Virtio
 
@@ -44,8 +45,9 @@ final class MiniDriver {
   init(_ disk: EmulatedDisk) throws {
     self.disk = disk
     function = disk.function
-    memory = mmap(
-      nil, MiniDriver.memoryByteCount, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)!
+    let pages = mmap(
+      nil, MiniDriver.memoryByteCount, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+    memory = try #require(pages, "no memory for the driver's side")
     try function.dma.map(
       memory, byteCount: MiniDriver.memoryByteCount, deviceAddress: MiniDriver.base)
     try function.setBusMaster(true)

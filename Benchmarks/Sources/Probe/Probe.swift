@@ -1,8 +1,8 @@
 import VBlkDriver
 import VBlkEmu
 
-/// What `instructions.sh` counts: 4 KiB reads in batches of 32 on the inline emulator, each phase in
-/// a function of its own, so that callgrind tells them apart.
+/// What `instructions.sh` counts: 4 KiB reads in batches of 32 on the inline emulator, each phase
+/// in a function of its own, so that callgrind tells them apart.
 ///
 /// Usage: Probe FORMAT BATCHES, with FORMAT split-direct, split-indirect, or stub (the client's own
 /// share: the same loop on a queue that does nothing).

@@ -113,7 +113,8 @@ struct BenchCommand: ParsableCommand {
 
   private static func require(_ good: Bool, _ given: String, _ allowed: String) throws(Failure) {
     guard good else {
-      throw Failure(.usage, "\(given) can't be", allowed: "allowed is \(allowed)", remedy: "change it")
+      throw Failure(
+        .usage, "\(given) can't be", allowed: "allowed is \(allowed)", remedy: "change it")
     }
   }
 

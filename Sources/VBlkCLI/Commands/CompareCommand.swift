@@ -25,7 +25,8 @@ struct CompareCommand: ParsableCommand {
     }
     guard left.capacity == right.capacity else {
       throw Failure(
-        .mismatch, "\(first) has \(left.capacity) bytes, \(second) \(right.capacity); "
+        .mismatch,
+        "\(first) has \(left.capacity) bytes, \(second) \(right.capacity); "
           + "they are equal up to there")
     }
   }

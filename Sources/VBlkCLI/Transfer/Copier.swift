@@ -40,6 +40,7 @@ struct Copier: ~Copyable {
   ///   - source: What is read.
   ///   - destination: What is written, at least as large.
   ///   - isFresh: The destination is known to be all zeroes.
+  /// - Throws: What a command ends with.
   init(_ source: OpenedDevice, to destination: OpenedDevice, isFresh: Bool) throws {
     // Queues first: a value that holds one is made whole or not at all.
     try destination.device.attach(source.device.memory)
@@ -83,7 +84,8 @@ struct Copier: ~Copyable {
     if let failure { throw failure }
     guard done == total else {
       throw Failure(
-        .interrupted, "interrupted after \(done) of \(total) bytes; \(destination.name) is "
+        .interrupted,
+        "interrupted after \(done) of \(total) bytes; \(destination.name) is "
           + "incomplete")
     }
     try writing.flush()
@@ -100,6 +102,9 @@ struct Copier: ~Copyable {
     switch reading.submitRead(at: lanes[lane].offset, into: list, tag: UInt64(lane)) {
     case .queued: inFlight += 1
     case .completed(let result, let list): finishRead(lane, result, list)
+    case .refused(.busy, _) where inFlight > 0:
+      // The queue holds fewer requests than there are lanes: the others take the chunk.
+      position -= UInt64(byteCount)
     case .refused(let code, _): fail("reading", source, lane, code)
     }
   }
@@ -144,6 +149,13 @@ struct Copier: ~Copyable {
       case .completed(let result, let back):
         if let code = result.code { return fail("writing", destination, lane, code) }
         list = back
+      case .refused(.busy, let back):
+        list = back
+        do throws(VBlkError) {
+          try writing.write(at: offset, from: list)
+        } catch {
+          return fail("writing", destination, lane, error.code)
+        }
       case .refused(let code, _):
         return fail("writing", destination, lane, code)
       }

@@ -53,7 +53,8 @@ struct Transfer: ~Copyable {
       guard count > 0 else { break }
       guard UInt64(count) <= room - done else {
         throw Failure(
-          .usage, "the input is longer than the \(room) bytes from offset \(offset) to the end of "
+          .usage,
+          "the input is longer than the \(room) bytes from offset \(offset) to the end of "
             + "\(opened.name); \(done) bytes are written",
           remedy: "give a --length up to \(room)")
       }
@@ -65,7 +66,8 @@ struct Transfer: ~Copyable {
     }
     if let limit, done < limit {
       throw Failure(
-        .noInput, "the input ended after \(done) of \(limit) bytes", remedy: "give a --length of \(done)")
+        .noInput, "the input ended after \(done) of \(limit) bytes",
+        remedy: "give a --length of \(done)")
     }
     try queue.flush()
     return done

@@ -11,6 +11,7 @@ enum ZeroRuns {
   ///   - bytes: The chunk.
   ///   - start: A multiple of the granule, inside the chunk.
   ///   - granule: Where a run may end; the chunk's end is one too.
+  /// - Returns: The run's end, and whether it's all zeroes.
   static func run(
     in bytes: UnsafeRawBufferPointer, from start: Int, granule: Int
   ) -> (end: Int, isZero: Bool) {

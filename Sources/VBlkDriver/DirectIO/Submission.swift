@@ -61,8 +61,8 @@ extension Queue {
     submitFixed(.flush, at: 0, count: 0, tag: tag)
   }
 
-  /// Discards `byteCount` bytes at byte `offset`, both whole blocks; what they read as afterwards is
-  /// undefined (virtio 1.2, 5.2.6.2).
+  /// Discards `byteCount` bytes at byte `offset`, both whole blocks; what they read as afterwards
+  /// is undefined (virtio 1.2, 5.2.6.2).
   public mutating func submitDiscard(
     at offset: UInt64, byteCount: UInt64, tag: UInt64
   ) -> PlainSubmission {

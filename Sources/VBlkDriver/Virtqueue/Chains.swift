@@ -8,10 +8,10 @@ struct DeviceSegment {
 
 /// Descriptor chains: what is written once for a slot, and what a request changes.
 ///
-/// A plain chain is header, one data segment, status. With INDIRECT_DESC it is a table of the slot's
-/// own, without it a triple of ring descriptors; only the data descriptor changes from request to
-/// request. A chain of another shape uses the slot's long table, or triples lent by free slots, and
-/// ``prewrite(_:)`` restores the slot afterwards. All writes; nothing is ever read back.
+/// A plain chain is header, one data segment, status. With INDIRECT_DESC it is a table of the
+/// slot's own, without it a triple of ring descriptors; only the data descriptor changes from
+/// request to request. A chain of another shape uses the slot's long table, or triples lent by free
+/// slots, and ``prewrite(_:)`` restores the slot afterwards. All writes; nothing is ever read back.
 extension QueueMemory {
   private func requestOffset(_ head: UInt32) -> Int {
     layout.requestsOffset + RequestArea.stride * Int(head)
@@ -98,9 +98,8 @@ extension QueueMemory {
   }
 
   /// Writes a chain of several data segments into the slot's triple and the triples lent to it, or
-  /// of none into the triple alone.
-  ///
-  /// - Parameter lent: First slot lent to the chain; the others follow by `next`.
+  /// of none into the triple alone. `lent` is the first slot lent to it; the others follow by
+  /// `next`.
   func writeTriples(_ head: UInt32, segments: Int, lent: UInt32, deviceWrites: Bool) {
     let status = UInt16(head) + 2
     guard segments > 0 else {

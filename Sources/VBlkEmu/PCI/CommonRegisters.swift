@@ -1,8 +1,8 @@
 internal import Synchronization
 internal import Virtio
 
-/// The common configuration (virtio 1.2, 4.1.4.3): each register at its own width, 64-bit ones as two
-/// halves.
+/// The common configuration (virtio 1.2, 4.1.4.3): each register at its own width, 64-bit ones as
+/// two halves.
 extension DeviceCore {
   /// What a register reads; nil where there is none of that width.
   func readCommon(_ offset: UInt64, _ width: Int, _ file: inout RegisterFile) -> UInt32? {

@@ -3,7 +3,8 @@ internal import Virtio
 /// Where everything lies in the function's regions.
 ///
 /// Region 0, 16 KiB: common configuration at 0, interrupt status at 0x1000, device configuration at
-/// 0x2000, doorbells at 0x3000, 4 bytes apart. Region 2, 64 KiB: the MSI-X table, which is the bus's.
+/// 0x2000, doorbells at 0x3000, 4 bytes apart. Region 2, 64 KiB: the MSI-X table, which is the
+/// bus's.
 enum BARLayout {
   static let virtioRegion = 0
   static let virtioByteCount: UInt64 = 0x4000

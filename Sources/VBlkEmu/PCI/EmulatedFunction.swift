@@ -5,8 +5,8 @@ internal import Virtio
 
 /// The disk as a PCI function: configuration space, two regions, interrupts, reset.
 ///
-/// No register can be mapped, so drivers ring by ``write(region:offset:width:value:)``; that path is
-/// a comparison and a lock away from the ring.
+/// No register can be mapped, so drivers ring by ``write(region:offset:width:value:)``; that path
+/// is a comparison and a lock away from the ring.
 final class EmulatedFunction: PCIFunction {
   let core: DeviceCore
   let iommu: EmulatedIOMMU

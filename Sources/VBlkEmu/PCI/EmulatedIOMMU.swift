@@ -1,8 +1,8 @@
 internal import DMAPool
 internal import Synchronization
 
-/// The mapper of an emulated disk: device addresses equal no pointer, and nothing but what is mapped
-/// here can be reached.
+/// The mapper of an emulated disk: device addresses equal no pointer, and nothing but what is
+/// mapped here can be reached.
 ///
 /// A change stops all queues of the disk for its time, so none holds an old translation.
 final class EmulatedIOMMU: DMAMapper {

@@ -2,12 +2,13 @@ internal import CHostIO
 internal import Glibc
 internal import Synchronization
 
-/// The thread of a threaded disk: it polls all queues, and when nothing has come for a while it asks
-/// for kicks and sleeps on an eventfd.
+/// The thread of a threaded disk: it polls all queues, and when nothing has come for a while it
+/// asks for kicks and sleeps on an eventfd.
 ///
-/// No wake-up is lost: `sleeping` is set before kicks are asked for, and the rings are looked at once
-/// more after that (fence K). A driver that sees that a kick is wanted therefore sees `sleeping`.
-/// It also wakes by itself now and then, so a driver that forgets a kick is slow, not stuck.
+/// No wake-up is lost: `sleeping` is set before kicks are asked for, and the rings are looked at
+/// once more after that (fence K). A driver that sees that a kick is wanted therefore sees
+/// `sleeping`. It also wakes by itself now and then, so a driver that forgets a kick is slow, not
+/// stuck.
 final class DeviceThread: Sendable {
   private let queues: QueueSet
   private let eventfd: CInt

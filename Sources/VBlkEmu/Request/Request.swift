@@ -9,7 +9,8 @@ struct DataSegment: Equatable {
 /// A request as the device holds it: a private copy of everything that the driver wrote.
 ///
 /// A life has five steps, each its own call, so that tests can cut between them: fetch (walk the
-/// chain, copy the header), transfer (check, move data), status, used entry and index, notification.
+/// chain, copy the header), transfer (check, move data), status, used entry and index,
+/// notification.
 struct Request {
   /// What can still be done for a chain after it was walked.
   enum Framing {

@@ -121,7 +121,8 @@ extension SplitQueue {
     return true
   }
 
-  /// Loads two words at `address`, each byte of them once; nil, and a fault, where nothing is mapped.
+  /// Loads two words at `address`, each byte of them once; nil, and a fault, where nothing is
+  /// mapped.
   mutating func loadWords(_ address: UInt64) -> (UInt64, UInt64)? {
     if _fastPath(address & 7 == 0), let offset = controlOffset(address) {
       let memory = controlRun.memory

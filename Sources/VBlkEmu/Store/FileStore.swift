@@ -20,7 +20,8 @@ struct FileStore: Sendable {
     path: String, readOnly: Bool, blockSize: UInt64
   ) throws(EmulatorError) -> (store: FileStore, byteCount: UInt64) {
     let flags = (readOnly ? O_RDONLY : O_RDWR) | O_CLOEXEC
-    // O_NONBLOCK keeps open(2) of a pipe from waiting for a peer; on regular files it means nothing.
+    // O_NONBLOCK keeps open(2) of a pipe from waiting for a peer; on regular files it means
+    // nothing.
     let descriptor = unsafe Glibc.open(path, flags | O_NONBLOCK)
     guard descriptor >= 0 else { throw refusal(path, readOnly, errno) }
     var information = stat()
