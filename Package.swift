@@ -47,7 +47,7 @@ let package = Package(
       cSettings: cSettings, swiftSettings: strictSettings),
     .target(
       name: "VBlkDriver", dependencies: ["Virtio", "CHostIO", "DMAPool", "PCI", logging],
-      cSettings: cSettings, swiftSettings: swiftSettings),
+      cSettings: cSettings, swiftSettings: strictSettings),
     .target(
       name: "VBlkEmu", dependencies: ["Virtio", "CHostIO", "DMAPool", "PCI", logging],
       cSettings: cSettings, swiftSettings: strictSettings),

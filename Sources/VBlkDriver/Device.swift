@@ -2,7 +2,7 @@ import CHostIO
 @_exported public import DMAPool
 import Logging
 @_exported public import PCI
-import Synchronization
+public import Synchronization
 import Virtio
 
 /// A virtio-blk device: opened, described, its queues handed out, reset, closed.
@@ -18,8 +18,7 @@ public final class Device: Sendable {
   let locks = BlockLocks()
   let deadlineNanoseconds: UInt64
   /// Moves once with every stop; queues compare it with their own at each kick and look.
-  // An atomic at a fixed address, freed only with the device: safe to share.
-  nonisolated(unsafe) let epochWord: UnsafeMutablePointer<Atomic<UInt32>>
+  @usableFromInline let epochWord = Atomic<UInt32>(0)
   private let transport: VirtioPCITransport
   private let rings: DMAArena
   private let options: DeviceOptions
@@ -70,8 +69,6 @@ public final class Device: Sendable {
       throw error
     }
     deadlineNanoseconds = options.deadlineNanoseconds
-    epochWord = .allocate(capacity: 1)
-    epochWord.initialize(to: Atomic(0))
     options.logger.info("opened \(info.name): \(info.capacityBytes) bytes, depth \(info.depth)")
   }
 
@@ -80,8 +77,6 @@ public final class Device: Sendable {
       quarantine()
     }
     transport.function.close()
-    epochWord.deinitialize(count: 1)
-    epochWord.deallocate()
   }
 
   // MARK: - Queues
@@ -99,7 +94,7 @@ public final class Device: Sendable {
       guard let index, let doorbell = control.queues[index].doorbell else { return nil }
       // While the device stands still it counts as swept: it has nothing that could be in flight.
       control.isHandedOut[index] = true
-      return (control.queues[index], doorbell, epochWord.pointee.load(ordering: .acquiring))
+      return (control.queues[index], doorbell, epochWord.load(ordering: .acquiring))
     }
     guard let chosen else {
       throw VBlkError(
@@ -151,7 +146,7 @@ public final class Device: Sendable {
     _ memory: UnsafeMutableRawBufferPointer, holes: HolePolicy = .refuse
   ) throws(VBlkError) -> RegisteredMemory {
     do {
-      let registered = try RegisteredMemory(memory, holes: holes)
+      let registered = try unsafe RegisteredMemory(memory, holes: holes)
       try registered.attach(to: transport.function.dma)
       mapped.withLock { _ = $0.insert(registered.number) }
       return registered
@@ -238,14 +233,14 @@ extension Device {
       control.stoppedAt = now()
       control.lastCause = cause
       for index in control.isSwept.indices { control.isSwept[index] = !control.isHandedOut[index] }
-      epochWord.pointee.wrappingAdd(1, ordering: .acquiringAndReleasing)
+      epochWord.wrappingAdd(1, ordering: .acquiringAndReleasing)
     }
     restartIfAllSwept()
   }
 
   /// A queue has ended everything that it had in flight in `epoch`.
   func swept(index: Int, epoch: UInt32) {
-    guard epoch == epochWord.pointee.load(ordering: .acquiring) else { return }
+    guard epoch == epochWord.load(ordering: .acquiring) else { return }
     sweptIfLast(index: index)
   }
 
@@ -273,7 +268,7 @@ extension Device {
   /// Brings the device up again with the features, limits and queues that it had.
   private func restart() {
     control.withLock { control in
-      let epoch = epochWord.pointee.load(ordering: .acquiring)
+      let epoch = epochWord.load(ordering: .acquiring)
       guard phase.load(ordering: .acquiring) == Phase.stopped.rawValue else { return }
       do throws(VBlkError) {
         let again = try Negotiation(transport, declining: options.declinedFeatures)
@@ -313,13 +308,16 @@ extension Device {
   /// Keeps all memory that the device might still write from being used again, for ever.
   private func quarantine() {
     quarantined.store(true, ordering: .releasing)
-    _ = Unmanaged.passRetained(memory)
-    _ = Unmanaged.passRetained(rings)
+    keepForEver(memory)
+    keepForEver(rings)
     control.withLock { control in
-      for queue in control.queues { _ = Unmanaged.passRetained(queue) }
+      for queue in control.queues { keepForEver(queue) }
     }
   }
 }
+
+/// Takes a reference that is never given back.
+private func keepForEver(_ object: AnyObject) { _ = unsafe Unmanaged.passRetained(object) }
 
 // MARK: - Bring-up
 

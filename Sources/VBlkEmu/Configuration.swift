@@ -107,7 +107,7 @@ extension EmulatedDisk {
     /// The features that the disk offers.
     public var offered: Features {
       var features = Configuration.possible.subtracting(withheld)
-      if sizeMax == nil { features.remove(.sizeMax) }
+      if sizeMax == nil, !hostility.contains(.sizeMaxTiny) { features.remove(.sizeMax) }
       if segMax == nil { features.remove(.segMax) }
       if !readOnly { features.remove(.readOnly) }
       features = features.withoutOrphans
@@ -115,6 +115,7 @@ extension EmulatedDisk {
         features.remove(.flush)
         features.insert(.configWriteCache)
       }
+      if hostility.contains(.topologyAbsurd) { features.insert(.topology) }
       if hostility.contains(.withoutVersion1) { features.remove(.version1) }
       return features
     }

@@ -120,7 +120,7 @@ public final class EmulatedDisk: Sendable {
     }
   }
 
-  /// Completes all requests of a queue that a rule holds, oldest first.
+  /// Completes all requests of a queue that a rule holds or delays, oldest first.
   ///
   /// - Returns: How many.
   @discardableResult

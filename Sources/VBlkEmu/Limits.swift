@@ -36,7 +36,11 @@ enum Limits {
   static let vectors = 2048
 
   /// Empty polls of the device thread before it arms notifications and sleeps.
-  static let idlePolls = 20_000
+  static let idlePolls = 4000
+
+  /// Empty polls of the device thread before it lets others run between two: the driver may need
+  /// the same processor.
+  static let eagerPolls = 500
 
   /// Longest sleep of the device thread in milliseconds; it looks at the rings after each.
   static let sleepMilliseconds: Int32 = 1000

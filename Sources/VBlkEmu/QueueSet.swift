@@ -45,6 +45,7 @@ final class QueueSet: @unchecked Sendable {
   deinit {
     for index in 0..<count {
       unsafe queues[index].stamps.deallocate()
+      unsafe queues[index].scratch.deallocate()
       unsafe locks[index].deallocate()
     }
     unsafe queues.deinitialize(count: count)
@@ -57,6 +58,7 @@ final class QueueSet: @unchecked Sendable {
   /// Calls `body` with queue `index`, which exists, under its lock.
   @inline(__always)
   func withQueue<Result>(_ index: Int, _ body: (inout SplitQueue) -> Result) -> Result {
+    precondition(index >= 0 && index < count, "a disk of \(count) queues has no queue \(index)")
     let lock = unsafe locks[index]
     lock.lock()
     defer { lock.unlock() }

@@ -22,8 +22,13 @@ struct Bench {
   let disk: EmulatedDisk
   let device: Device
 
-  /// Opens an emulated disk of `bytes` bytes of memory; the closures change its configuration and
-  /// the driver's options.
+  /// Opens an emulated disk.
+  ///
+  /// - Parameters:
+  ///   - bytes: Size of the memory store.
+  ///   - change: Changes the emulated disk's configuration.
+  ///   - edit: Changes the driver's options.
+  /// - Throws: What opening the disk or the device throws.
   init(
     bytes: UInt64 = 1 << 20, disk change: (inout EmulatedDisk.Configuration) -> Void = { _ in },
     options edit: (inout DeviceOptions) -> Void = { _ in }
@@ -64,13 +69,13 @@ extension Queue {
   /// All slots free, nothing kept, no dio record in use, no bounce block out: what must hold when
   /// nothing is in flight.
   var isAtRest: Bool {
-    let diosFree = (0..<memory.dioCount).allSatisfy { !memory.dios[$0].isActive }
-    let slotsFree = (0..<Int(headLimit)).allSatisfy {
+    let diosFree = dios.indices.allSatisfy { !dios[$0].isActive }
+    let slotsFree = records.indices.allSatisfy {
       !records[$0].isOwned && records[$0].state == .free
     }
     return diosFree && slotsFree && state.keptCount == 0 && state.stalledCount == 0
       && state.lockHolders == 0 && pendingWork == 0 && freeCount == depth
-      && memory.bounce.pointee.freeCount == memory.bounce.pointee.count
+      && memory.bounce.freeCount == memory.bounce.count
   }
 }
 

@@ -1,6 +1,5 @@
 import CHostIO
 import Glibc
-import Testing
 import VBlkEmu
 import Virtio
 
@@ -45,12 +44,17 @@ final class MiniDriver {
   init(_ disk: EmulatedDisk) throws {
     self.disk = disk
     function = disk.function
-    let pages = mmap(
-      nil, MiniDriver.memoryByteCount, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
-    memory = try #require(pages, "no memory for the driver's side")
+    memory = MiniDriver.map(MiniDriver.memoryByteCount)
     try function.dma.map(
       memory, byteCount: MiniDriver.memoryByteCount, deviceAddress: MiniDriver.base)
     try function.setBusMaster(true)
+  }
+
+  /// Anonymous memory.
+  static func map(_ byteCount: Int) -> UnsafeMutableRawPointer {
+    let memory = mmap(nil, byteCount, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+    guard let memory, memory != MAP_FAILED else { fatalError("no memory for a test") }
+    return memory
   }
 
   convenience init(_ configuration: EmulatedDisk.Configuration) throws {
@@ -111,11 +115,10 @@ final class MiniDriver {
   }
 
   /// Reset to DRIVER_OK with `queues` queues.
-  func start(without: Features = [], queues: Int = 1, size: Int = 64, from: UInt16 = 0) {
+  func start(without: Features = [], queues: Int = 1, size: Int = 64) {
     negotiate(without: without)
     for queue in 0..<queues { setUp(queue, size: size) }
     status = [.acknowledge, .driver, .featuresOK, .driverOK]
-    _ = from
   }
 
   /// Allocates and enables a queue.
@@ -153,6 +156,8 @@ final class MiniDriver {
   func load<T: BitwiseCopyable>(_ offset: Int, _ type: T.Type) -> T {
     (memory + offset).loadUnaligned(as: T.self)
   }
+  /// A word that the device may be writing.
+  func load16(_ offset: Int) -> UInt16 { chio_load16_once(memory + offset) }
   func bytes(_ address: UInt64, _ count: Int) -> [UInt8] {
     (0..<count).map { load(offset(address) + $0, UInt8.self) }
   }
@@ -242,8 +247,7 @@ final class MiniDriver {
     store(rings[queue].available + SplitLayout.usedEventOffset(size: rings[queue].size), value)
   }
   func availableEvent(queue: Int = 0) -> UInt16 {
-    load(
-      rings[queue].used + SplitLayout.availableEventOffset(size: rings[queue].size), UInt16.self)
+    load16(rings[queue].used + SplitLayout.availableEventOffset(size: rings[queue].size))
   }
 
   // Requests.

@@ -1,4 +1,3 @@
-public import DMAPool
 public import Synchronization
 
 /// A slot's private record: the bio in flight under this head, and its dio too where the dio has
@@ -14,32 +13,32 @@ public import Synchronization
 @usableFromInline
 struct BioRecord: ~Copyable {
   /// Plain: the buffer in flight. Else the bounce block, or nil.
-  @usableFromInline var block: UnsafeMutablePointer<DMABlock>?
+  @usableFromInline var block: BlockReference?
   /// Plain: the user's tag. Else the bytes of the device that the bio covers.
-  @usableFromInline var tag: UInt64
+  @usableFromInline var tag: UInt64 = 0
   /// R1.
-  @usableFromInline var expected: UInt64
+  @usableFromInline var expected: UInt64 = BioRecord.never
   /// The slot's own data descriptor, in the ring or in its plain table. Set once.
-  @usableFromInline let data: UnsafeMutableRawPointer
+  @usableFromInline let data: DataDescriptor
   /// First byte on the device.
-  @usableFromInline var position: UInt64
+  @usableFromInline var position: UInt64 = 0
   /// Data bytes.
-  @usableFromInline var byteCount: UInt32
+  @usableFromInline var byteCount: UInt32 = 0
   /// Next free slot's head, or of a lent slot the next one lent to the same chain.
-  @usableFromInline var next: UInt32
+  @usableFromInline var next: UInt32 = BioRecord.none
   /// References of a plain dio.
-  @usableFromInline let count: Atomic<UInt32>
+  @usableFromInline let count = Atomic<UInt32>(0)
   /// The tick at submission, for the deadline.
-  @usableFromInline var stamp: UInt32
+  @usableFromInline var stamp: UInt32 = 0
   /// The dio of a bio that is not plain.
-  @usableFromInline var owner: UInt32
+  @usableFromInline var owner: UInt32 = 0
   /// What the bio does.
-  @usableFromInline var operation: Operation
-  @usableFromInline var state: State
+  @usableFromInline var operation = Operation.read
+  @usableFromInline var state = State.free
   /// How a synchronous plain dio failed, 0 if it did not.
-  @usableFromInline var code: UInt8
+  @usableFromInline var code: UInt8 = 0
   /// Whether the slot's prewritten descriptors were changed and must be restored.
-  @usableFromInline var isRewritten: Bool
+  @usableFromInline var isRewritten = false
 
   /// R2-R4. Plain slots are owned by `expected`, so that the fast path writes no state.
   @usableFromInline
@@ -49,22 +48,7 @@ struct BioRecord: ~Copyable {
   /// End of a list of slots.
   @inlinable static var none: UInt32 { .max }
 
-  init(data: UnsafeMutableRawPointer, next: UInt32) {
-    block = nil
-    tag = 0
-    expected = Self.never
-    self.data = data
-    position = 0
-    byteCount = 0
-    self.next = next
-    count = Atomic(0)
-    stamp = 0
-    owner = 0
-    operation = .read
-    state = .free
-    code = 0
-    isRewritten = false
-  }
+  init(data: DataDescriptor) { self.data = data }
 
   @inlinable
   var isPlain: Bool { expected != Self.never }

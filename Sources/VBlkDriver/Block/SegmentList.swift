@@ -6,8 +6,7 @@ public import DMAPool
 /// storage is allocated when it is made, so that submissions allocate nothing. One machine word.
 @frozen
 public struct SegmentList: ~Copyable {
-  /// Head of the storage; segments and buffers follow it.
-  @usableFromInline let storage: UnsafeMutablePointer<SegmentStorage>
+  @usableFromInline let storage: SegmentStorage
 
   /// An empty list.
   ///
@@ -16,37 +15,31 @@ public struct SegmentList: ~Copyable {
   ///   - bufferCapacity: Most buffers that it can own; as many as segments unless said otherwise.
   public init(segmentCapacity: Int, bufferCapacity: Int? = nil) {
     precondition(segmentCapacity > 0, "a segment list needs room for at least one segment")
-    let storage = UnsafeMutablePointer<SegmentStorage>.allocate(capacity: 1)
-    storage.initialize(
-      to: SegmentStorage(
-        segmentCapacity: segmentCapacity, bufferCapacity: bufferCapacity ?? segmentCapacity))
-    self.storage = storage
+    storage = SegmentStorage(
+      segmentCapacity: segmentCapacity, bufferCapacity: bufferCapacity ?? segmentCapacity)
   }
 
   /// For the driver: makes the list whose storage was taken by ``intoStorage()``.
   @inlinable @inline(__always)
-  init(storage: UnsafeMutablePointer<SegmentStorage>) { self.storage = storage }
+  init(storage: SegmentStorage) { self.storage = storage }
 
   @inlinable @inline(__always)
-  consuming func intoStorage() -> UnsafeMutablePointer<SegmentStorage> {
+  consuming func intoStorage() -> SegmentStorage {
     let storage = self.storage
     discard self
     return storage
   }
 
-  deinit {
-    storage.pointee.free()
-    storage.deallocate()
-  }
+  deinit { storage.free() }
 
   /// Segments in the list.
-  public var count: Int { storage.pointee.segmentCount }
+  public var count: Int { storage.segmentCount }
 
   /// Bytes of all segments.
-  public var byteCount: Int { Int(storage.pointee.byteCount) }
+  public var byteCount: Int { Int(storage.byteCount) }
 
   /// Buffers that the list owns.
-  public var bufferCount: Int { storage.pointee.bufferCount }
+  public var bufferCount: Int { storage.bufferCount }
 
   /// Takes a buffer and adds all of it as one segment.
   ///
@@ -63,13 +56,7 @@ public struct SegmentList: ~Copyable {
   ///
   /// - Returns: The buffer's index.
   public mutating func add(_ buffer: consuming DMABuffer) -> Int {
-    let index = storage.pointee.bufferCount
-    precondition(
-      index < storage.pointee.bufferCapacity,
-      "a segment list of \(storage.pointee.bufferCapacity) buffers is full")
-    storage.pointee.buffers[index] = buffer.intoBlock()
-    storage.pointee.bufferCount += 1
-    return index
+    storage.add(buffer.intoReference())
   }
 
   /// Adds a part of a buffer that the list owns. The same part may be added again and again.
@@ -79,79 +66,29 @@ public struct SegmentList: ~Copyable {
   ///   - offset: First byte of the segment in the buffer.
   ///   - byteCount: Bytes of the segment; at least 1, inside the buffer.
   public mutating func append(bufferAt index: Int, offset: Int, byteCount: Int) {
-    let list = storage
+    let block = storage.buffer(at: index)
     precondition(
-      list.pointee.segmentCount < list.pointee.segmentCapacity,
-      "a segment list of \(list.pointee.segmentCapacity) segments is full")
-    precondition(index >= 0 && index < list.pointee.bufferCount, "no buffer \(index) in the list")
-    let block = list.pointee.buffers[index]
-    precondition(
-      offset >= 0 && byteCount > 0 && offset <= block.pointee.byteCount - byteCount,
-      "bytes \(offset)..<\(offset + byteCount) are not in a buffer of \(block.pointee.byteCount)")
-    list.pointee.segments[list.pointee.segmentCount] = Segment(
-      block: block, offset: offset, byteCount: byteCount)
-    list.pointee.segmentCount += 1
-    list.pointee.byteCount += UInt64(byteCount)
+      offset >= 0 && byteCount > 0 && offset <= block.byteCount - byteCount,
+      "bytes \(offset)..<\(offset + byteCount) are not in a buffer of \(block.byteCount)")
+    storage.append(Segment(block: block, offset: offset, byteCount: byteCount))
   }
 
   /// Takes the buffer that was added last out of the list, with all segments; the other buffers
   /// stay.
   public mutating func removeLastBuffer() -> DMABuffer? {
-    guard storage.pointee.bufferCount > 0 else { return nil }
+    guard bufferCount > 0 else { return nil }
     removeAllSegments()
-    storage.pointee.bufferCount -= 1
-    return DMABuffer(block: storage.pointee.buffers[storage.pointee.bufferCount])
+    return DMABuffer(storage.removeLastBuffer())
   }
 
   /// Forgets the segments; the buffers stay.
-  public mutating func removeAllSegments() {
-    storage.pointee.segmentCount = 0
-    storage.pointee.byteCount = 0
-  }
+  public mutating func removeAllSegments() { storage.removeAllSegments() }
 
   /// Calls `body` with the bytes in use of buffer `index`.
   public mutating func withUnsafeMutableBytes<R>(
     ofBufferAt index: Int, _ body: (UnsafeMutableRawBufferPointer) -> R
   ) -> R {
-    precondition(
-      index >= 0 && index < storage.pointee.bufferCount, "no buffer \(index) in the list")
-    let block = storage.pointee.buffers[index]
-    return body(
-      UnsafeMutableRawBufferPointer(start: block.pointee.base, count: block.pointee.byteCount))
-  }
-}
-
-/// A stretch of one buffer.
-@usableFromInline
-struct Segment {
-  @usableFromInline var block: UnsafeMutablePointer<DMABlock>
-  @usableFromInline var offset: Int
-  @usableFromInline var byteCount: Int
-}
-
-/// What a ``SegmentList`` points to.
-///
-/// Invariant: `byteCount` is the sum of the segments'; each segment lies in one of `buffers`.
-@usableFromInline
-struct SegmentStorage {
-  let segmentCapacity: Int
-  let bufferCapacity: Int
-  @usableFromInline var segmentCount = 0
-  var bufferCount = 0
-  @usableFromInline var byteCount: UInt64 = 0
-  @usableFromInline let segments: UnsafeMutablePointer<Segment>
-  let buffers: UnsafeMutablePointer<UnsafeMutablePointer<DMABlock>>
-
-  init(segmentCapacity: Int, bufferCapacity: Int) {
-    self.segmentCapacity = segmentCapacity
-    self.bufferCapacity = bufferCapacity
-    segments = .allocate(capacity: segmentCapacity)
-    buffers = .allocate(capacity: bufferCapacity)
-  }
-
-  func free() {
-    for index in 0..<bufferCount { _ = DMABuffer(block: buffers[index]) }
-    segments.deallocate()
-    buffers.deallocate()
+    let block = storage.buffer(at: index)
+    return unsafe body(UnsafeMutableRawBufferPointer(start: block.base, count: block.byteCount))
   }
 }

@@ -8,10 +8,9 @@ extension Queue {
   /// Adds bios while there are bytes left and slots free; stalls where a bio needs something that
   /// is not there and none is in flight to bring it.
   mutating func advanceCursor(_ index: UInt32) {
-    let dio = memory.dios + Int(index)
-    while dio.pointee.remaining > 0 {
-      guard dio.pointee.heldSlot != BioRecord.none || hasSlot, addNextBio(index) else {
-        if !dio.pointee.isStalled, isIdle(index) { stall(index) }
+    while dios[index].remaining > 0 {
+      guard dios[index].heldSlot != BioRecord.none || hasSlot, addNextBio(index) else {
+        if !dios[index].isStalled, isIdle(index) { stall(index) }
         return
       }
     }
@@ -19,21 +18,20 @@ extension Queue {
 
   /// Whether no bio of the dio is in flight that would bring the cursor on when it is reaped.
   private func isIdle(_ index: UInt32) -> Bool {
-    memory.dios[Int(index)].count.load(ordering: .relaxed) == 1
+    dios[index].count.load(ordering: .relaxed) == 1
   }
 
   /// What happens to the cursor when one of its dio's bios is reaped, before that bio's own drop:
   /// it goes on, or after an error it is emptied.
   mutating func refill(_ index: UInt32) {
-    let dio = memory.dios + Int(index)
-    guard dio.pointee.remaining > 0 else { return }
-    if dio.pointee.code != 0 || state.isStopped {
+    guard dios[index].remaining > 0 else { return }
+    if dios[index].code != 0 || state.isStopped {
       emptyCursor(index)
     } else {
       advanceCursor(index)
       // The reaped bio still counts as in flight: a cursor that found nothing must be tried again.
-      if dio.pointee.remaining > 0, !dio.pointee.isStalled,
-        dio.pointee.count.load(ordering: .relaxed) == 2
+      if dios[index].remaining > 0, !dios[index].isStalled,
+        dios[index].count.load(ordering: .relaxed) == 2
       {
         stall(index)
       }
@@ -42,26 +40,24 @@ extension Queue {
 
   /// Gives up the bytes that are left, and the cursor's reference.
   mutating func emptyCursor(_ index: UInt32) {
-    let dio = memory.dios + Int(index)
-    dio.pointee.remaining = 0
-    if dio.pointee.isStalled { unstall(index) }
+    dios[index].remaining = 0
+    if dios[index].isStalled { unstall(index) }
     releaseHeldSlot(index)
-    if !dio.pointee.isSynchronous { dropDio(index) }
+    if !dios[index].isSynchronous { dropDio(index) }
   }
 
   /// Adds the next bio of a dio, in a slot that is there.
   ///
   /// - Returns: False where it needs a bounce block, or more slots, than there are.
   private mutating func addNextBio(_ index: UInt32) -> Bool {
-    let dio = memory.dios + Int(index)
-    switch dio.pointee.operation {
+    switch dios[index].operation {
     case .discard, .writeZeroes: return addRange(index)
     case .flush, .identify: preconditionFailure("an operation without a cursor")
     case .read, .write: break
     }
-    if case .memory = dio.pointee.source { return addBounced(index) }
+    if case .memory = dios[index].source { return addBounced(index) }
     let block = UInt64(limits.logicalBlockSize)
-    if dio.pointee.position & blockMask != 0 || dio.pointee.remaining < block {
+    if dios[index].position & blockMask != 0 || dios[index].remaining < block {
       return addBounced(index)
     }
     let gathered = gather(index)
@@ -75,17 +71,17 @@ extension Queue {
   /// Fills the scratch table with the next data segments: runs contiguous for the device, each at
   /// most `maxSegmentSize`, whole blocks in all.
   private func gather(_ index: UInt32) -> (segments: Int, byteCount: Int) {
-    let dio = memory.dios + Int(index)
-    var place = dio.pointee.place
-    let most = min(UInt64(limits.maxBioBytes), dio.pointee.remaining) & ~blockMask
+    var place = dios[index].place
+    let most = min(UInt64(limits.maxBioBytes), dios[index].remaining) & ~blockMask
     let room = segmentRoom(for: index)
     var count = 0
     var total = 0
     while total < Int(most), count < room {
-      let run = deviceRun(dio.pointee.source, at: place, limit: Int(most) - total)
+      let run = dios[index].source.run(
+        at: place, limit: min(Int(most) - total, limits.maxSegmentSize))
       memory.scratch[count] = DeviceSegment(
         address: run.deviceAddress, byteCount: UInt32(run.byteCount))
-      place = dio.pointee.source.advance(place, by: run.byteCount)
+      place = dios[index].source.advance(place, by: run.byteCount)
       total += run.byteCount
       count += 1
     }
@@ -108,44 +104,21 @@ extension Queue {
   /// Data segments that the next bio may have: what its table holds, or what the free triples do.
   private func segmentRoom(for index: UInt32) -> Int {
     guard !memory.layout.isIndirect else { return memory.layout.maxSegments }
-    let own = memory.dios[Int(index)].heldSlot == BioRecord.none ? 1 : 0
+    let own = dios[index].heldSlot == BioRecord.none ? 1 : 0
     let lendable = max(0, freeCount + state.keptCount - own)
     return min(memory.layout.maxSegments, 1 + 3 * lendable)
-  }
-
-  private func deviceRun(
-    _ source: DioSource, at place: SourcePlace, limit: Int
-  ) -> (deviceAddress: UInt64, byteCount: Int) {
-    let most = min(limit, limits.maxSegmentSize)
-    switch source {
-    case .none, .memory: preconditionFailure("no DMA memory to gather")
-    case .buffer(let block):
-      guard block.pointee.plainArena == 0 else {
-        return (block.pointee.deviceAddress + UInt64(place.offset), most)
-      }
-      return block.pointee.run(at: place.offset, limit: most)
-    case .list(let list):
-      let segment = list.pointee.segments[place.segment]
-      let room = min(most, segment.byteCount - place.offset)
-      let offset = segment.offset + place.offset
-      guard segment.block.pointee.plainArena == 0 else {
-        return (segment.block.pointee.deviceAddress + UInt64(offset), room)
-      }
-      return segment.block.pointee.run(at: offset, limit: room)
-    }
   }
 
   // MARK: - Adding bios
 
   /// Adds a bio whose data segments are in the scratch table.
   private mutating func addGathered(_ index: UInt32, segments: Int, byteCount: Int) -> Bool {
-    let dio = memory.dios + Int(index)
     let head = takeSlot(for: index)
-    let operation = dio.pointee.operation
-    fill(head, operation, dio: index, position: dio.pointee.position, UInt32(byteCount))
+    let operation = dios[index].operation
+    fill(head, operation, dio: index, position: dios[index].position, UInt32(byteCount))
     if segments == 1 {
-      writeData(
-        records[Int(head)].data, address: memory.scratch[0].address,
+      records[head].data.write(
+        address: memory.scratch[0].address,
         count: memory.scratch[0].byteCount, deviceWrites: operation == .read)
     } else {
       writeLongChain(head, segments: segments, deviceWrites: operation == .read)
@@ -155,14 +128,14 @@ extension Queue {
   }
 
   private mutating func writeLongChain(_ head: UInt32, segments: Int, deviceWrites: Bool) {
-    records[Int(head)].isRewritten = true
+    records[head].isRewritten = true
     if memory.layout.isIndirect {
-      records[Int(head)].next = BioRecord.none
+      records[head].next = BioRecord.none
       memory.writeTable(head, segments: segments, deviceWrites: deviceWrites)
     } else {
       let lent = lendSlots(segments: segments)
       precondition(lent.segments == segments, "gathered more segments than slots can carry")
-      records[Int(head)].next = lent.first
+      records[head].next = lent.first
       memory.writeTriples(
         head, segments: segments, lent: lent.first, deviceWrites: deviceWrites)
     }
@@ -170,22 +143,20 @@ extension Queue {
 
   /// Adds a bio of one range: part of a discard or write-zeroes, cut to the device's limit.
   private mutating func addRange(_ index: UInt32) -> Bool {
-    let dio = memory.dios + Int(index)
-    let operation = dio.pointee.operation
+    let operation = dios[index].operation
     let limit = operation == .discard ? limits.maxDiscardBytes : limits.maxWriteZeroesBytes
-    let count = min(dio.pointee.remaining, UInt64(limit))
-    let position = dio.pointee.position
+    let count = min(dios[index].remaining, UInt64(limit))
+    let position = dios[index].position
     let head = takeSlot(for: index)
     fill(head, operation, dio: index, position: position, 0)
-    records[Int(head)].tag = count
-    writeRequest(head, type: operation == .discard ? .discard : .writeZeroes, sector: 0)
-    memory.payload(head).storeBytes(
-      of: RangeSegment(
+    records[head].tag = count
+    requests[head].write(operation == .discard ? .discard : .writeZeroes, sector: 0)
+    requests[head].write(
+      RangeSegment(
         sector: position >> Sector.shift, sectorCount: UInt32(count >> Sector.shift),
-        flags: dio.pointee.rangeFlags),
-      as: RangeSegment.self)
-    writeData(
-      records[Int(head)].data, address: memory.payloadAddress(head),
+        flags: dios[index].rangeFlags))
+    records[head].data.write(
+      address: requests[head].payload,
       count: RangeSegment.byteCount, deviceWrites: false)
     addBio(head, dio: index, consumed: Int(count))
     return true
@@ -196,17 +167,17 @@ extension Queue {
   mutating func addFixed(
     _ operation: Operation, dio index: UInt32, byteCount: UInt32
   ) {
-    guard memory.dios[Int(index)].heldSlot != BioRecord.none || hasSlot else {
+    guard dios[index].heldSlot != BioRecord.none || hasSlot else {
       return stall(index)
     }
     let head = takeSlot(for: index)
     fill(head, operation, dio: index, position: 0, byteCount)
-    writeRequest(head, type: operation == .flush ? .flush : .getID, sector: 0)
+    requests[head].write(operation == .flush ? .flush : .getID, sector: 0)
     if operation == .flush {
       writeLongChain(head, segments: 0, deviceWrites: false)
     } else {
-      writeData(
-        records[Int(head)].data, address: memory.payloadAddress(head), count: byteCount,
+      records[head].data.write(
+        address: requests[head].payload, count: byteCount,
         deviceWrites: true)
     }
     makeAvailable(head)
@@ -214,10 +185,9 @@ extension Queue {
 
   /// Takes the slot kept for the dio, or a free one.
   mutating func takeSlot(for index: UInt32) -> UInt32 {
-    let dio = memory.dios + Int(index)
-    if dio.pointee.heldSlot != BioRecord.none {
-      let head = dio.pointee.heldSlot
-      dio.pointee.heldSlot = BioRecord.none
+    if dios[index].heldSlot != BioRecord.none {
+      let head = dios[index].heldSlot
+      dios[index].heldSlot = BioRecord.none
       return head
     }
     return takeSlot()
@@ -228,29 +198,26 @@ extension Queue {
     _ head: UInt32, _ operation: Operation, dio index: UInt32, position: UInt64,
     _ byteCount: UInt32
   ) {
-    let record = records + Int(head)
-    record.pointee.block = nil
-    record.pointee.position = position
-    record.pointee.byteCount = byteCount
-    record.pointee.tag = UInt64(byteCount)
-    record.pointee.stamp = memory.dios[Int(index)].stamp
-    record.pointee.owner = index
-    record.pointee.operation = operation
-    record.pointee.state = .owned
+    records[head].block = nil
+    records[head].position = position
+    records[head].byteCount = byteCount
+    records[head].tag = UInt64(byteCount)
+    records[head].stamp = dios[index].stamp
+    records[head].owner = index
+    records[head].operation = operation
+    records[head].state = .owned
     if operation == .read || operation == .write {
-      writeRequest(
-        head, type: operation == .read ? .read : .write, sector: position >> Sector.shift)
+      requests[head].write(operation == .read ? .read : .write, sector: position >> Sector.shift)
     }
   }
 
   /// Counts a bio, moves the cursor over the bytes that it consumes, and makes it available. The
   /// last bio of an asynchronous dio takes over the cursor's reference.
   mutating func addBio(_ head: UInt32, dio index: UInt32, consumed: Int) {
-    let dio = memory.dios + Int(index)
-    dio.pointee.place = dio.pointee.source.advance(dio.pointee.place, by: consumed)
-    dio.pointee.remaining -= UInt64(consumed)
-    if dio.pointee.remaining > 0 || dio.pointee.isSynchronous {
-      let before = dio.pointee.count.wrappingAdd(1, ordering: .relaxed).oldValue
+    dios[index].place = dios[index].source.advance(dios[index].place, by: consumed)
+    dios[index].remaining -= UInt64(consumed)
+    if dios[index].remaining > 0 || dios[index].isSynchronous {
+      let before = dios[index].count.wrappingAdd(1, ordering: .relaxed).oldValue
       precondition(before > 0, "a reference is taken from at least 1")
     }
     makeAvailable(head)

@@ -1,4 +1,3 @@
-import CHostIO
 import DMAPool
 import Synchronization
 import Virtio
@@ -13,7 +12,7 @@ extension Queue {
   @inline(never)
   @usableFromInline
   mutating func attend(_ seen: UInt16) -> Completion? {
-    if epochWord.pointee.load(ordering: .acquiring) != epoch {
+    if device.epochWord.load(ordering: .acquiring) != epoch {
       followReset()
     } else if state.isStopped {
       resumeIfRestarted()
@@ -65,23 +64,21 @@ extension Queue {
     guard id < headLimit else {
       return violate(.usedIDOutOfRange, UInt64(id), bound: UInt64(headLimit))
     }
-    let record = records + Int(id)
-    guard record.pointee.isOwned else {
+    guard records[id].isOwned else {
       return violate(.usedIDNotInFlight, UInt64(id), bound: UInt64(headLimit))
     }
-    let status = chio_load8_once(
-      requests + Int(id) << RequestArea.shift + RequestArea.statusOffset)
+    let status = requests[id].status
     guard status != RequestStatus.poison else {
       return violate(.statusNotWritten, UInt64(id), bound: UInt64(RequestStatus.poison))
     }
-    let writable = record.pointee.operation.deviceWrites ? record.pointee.byteCount + 1 : 1
+    let writable = records[id].operation.deviceWrites ? records[id].byteCount + 1 : 1
     guard length <= writable else {
       return violate(.usedLengthTooLarge, UInt64(length), bound: UInt64(writable))
     }
     lastUsed &+= 1
     var code = VBlkError.Code(status: status)
     // Success needs the right length too; a write's may be reported as 0 (legacy devices).
-    if code == nil, record.pointee.operation.deviceWrites, length != writable {
+    if code == nil, records[id].operation.deviceWrites, length != writable {
       code = .shortTransfer
     }
     endBio(id, code: code)
@@ -89,8 +86,7 @@ extension Queue {
 
   /// Ends the bio in slot `id`, by its completion or by the sweep.
   mutating func endBio(_ id: UInt32, code: VBlkError.Code?) {
-    let record = records + Int(id)
-    if record.pointee.isPlain {
+    if records[id].isPlain {
       endPlain(id, code: code)
     } else {
       endPart(id, code: code)
@@ -98,15 +94,14 @@ extension Queue {
   }
 
   private mutating func endPlain(_ id: UInt32, code: VBlkError.Code?) {
-    let record = records + Int(id)
-    let byteCount = Int(record.pointee.byteCount)
-    let tag = record.pointee.tag
-    let block = record.pointee.block
-    record.pointee.code = code?.rawValue ?? 0
+    let byteCount = Int(records[id].byteCount)
+    let tag = records[id].tag
+    let block = records[id].block
+    records[id].code = code?.rawValue ?? 0
     if code == nil { counters.bytes &+= UInt64(byteCount) }
     freeSlot(id)
     // After a drop that was not the last the dio belongs to its synchronous caller.
-    guard record.pointee.count.wrappingSubtract(1, ordering: .acquiringAndReleasing).newValue == 0
+    guard records[id].count.wrappingSubtract(1, ordering: .acquiringAndReleasing).newValue == 0
     else { return }
     guard let block else { preconditionFailure("a plain bio has a buffer") }
     keep(
@@ -116,13 +111,11 @@ extension Queue {
 
   /// Ends one bio of a dio that has a record of its own.
   private mutating func endPart(_ id: UInt32, code: VBlkError.Code?) {
-    let record = records + Int(id)
-    let index = record.pointee.owner
-    let dio = memory.dios + Int(index)
-    if let code, dio.pointee.code == 0 { dio.pointee.code = code.rawValue }
-    if record.pointee.block != nil, endBounce(id, code: code) { return }
-    if code == nil { counters.bytes &+= UInt64(record.pointee.byteCount) }
-    record.pointee.state = .free
+    let index = records[id].owner
+    if let code, dios[index].code == 0 { dios[index].code = code.rawValue }
+    if records[id].block != nil, endBounce(id, code: code) { return }
+    if code == nil { counters.bytes &+= UInt64(records[id].byteCount) }
+    records[id].state = .free
     releaseSlot(id)
     refill(index)
     dropDio(index)
@@ -132,26 +125,20 @@ extension Queue {
   ///
   /// - Returns: Whether the bio goes on in the same slot.
   private mutating func endBounce(_ id: UInt32, code: VBlkError.Code?) -> Bool {
-    let record = records + Int(id)
-    guard let block = record.pointee.block else { return false }
-    let dio = memory.dios + Int(record.pointee.owner)
-    let detail = memory.details[Int(id)]
-    let inBlock = block.pointee.base + detail.skip
-    if code == nil, dio.pointee.operation == .read {
-      dio.pointee.source.copy(
-        detail.byteCount, at: detail.place, bounce: inBlock, toSource: true)
-      counters.bouncedBytes &+= UInt64(detail.byteCount)
+    guard let block = records[id].block else { return false }
+    let index = records[id].owner
+    let detail = memory.details[id]
+    if code == nil, dios[index].operation == .read {
+      copyBounced(detail, of: index, bounce: block, toSource: true)
     }
-    if detail.isReadModifyWrite, !detail.isWriting, dio.pointee.code == 0 {
-      dio.pointee.source.copy(
-        detail.byteCount, at: detail.place, bounce: inBlock, toSource: false)
-      counters.bouncedBytes &+= UInt64(detail.byteCount)
-      memory.details[Int(id)].isWriting = true
+    if detail.isReadModifyWrite, !detail.isWriting, dios[index].code == 0 {
+      copyBounced(detail, of: index, bounce: block, toSource: false)
+      memory.details[id].isWriting = true
       writeBack(id)
       return true
     }
-    memory.bounce.pointee.give(block)
-    record.pointee.block = nil
+    memory.giveBounceBlock(block)
+    records[id].block = nil
     return false
   }
 
@@ -163,11 +150,10 @@ extension Queue {
   ///     synchronous caller, or one Completion is kept and the record is free.
   /// After a drop that was not the last the dio is not touched.
   mutating func dropDio(_ index: UInt32) {
-    let dio = memory.dios + Int(index)
-    let left = dio.pointee.count.wrappingSubtract(1, ordering: .acquiringAndReleasing).newValue
+    let left = dios[index].count.wrappingSubtract(1, ordering: .acquiringAndReleasing).newValue
     precondition(left != .max, "a dio's count fell below 0")
     guard left == 0 else { return }
-    if dio.pointee.isDurable, !dio.pointee.isFlushing, dio.pointee.code == 0, !state.isStopped {
+    if dios[index].isDurable, !dios[index].isFlushing, dios[index].code == 0, !state.isStopped {
       beginFlushStage(index)
     } else {
       finish(index)
@@ -176,38 +162,35 @@ extension Queue {
 
   /// Everything written is followed by a FLUSH, in the slot that has just come free (rule 8).
   private mutating func beginFlushStage(_ index: UInt32) {
-    let dio = memory.dios + Int(index)
-    dio.pointee.isFlushing = true
-    dio.pointee.count.store(dio.pointee.isSynchronous ? 2 : 1, ordering: .relaxed)
+    dios[index].isFlushing = true
+    dios[index].count.store(dios[index].isSynchronous ? 2 : 1, ordering: .relaxed)
     addFixed(.flush, dio: index, byteCount: 0)
   }
 
   private mutating func finish(_ index: UInt32) {
-    let dio = memory.dios + Int(index)
-    if dio.pointee.holdsLocks { unlockBlocks(index) }
-    if dio.pointee.heldSlot != BioRecord.none { releaseHeldSlot(index) }
-    guard !dio.pointee.isSynchronous else { return }
+    if dios[index].holdsLocks { unlockBlocks(index) }
+    if dios[index].heldSlot != BioRecord.none { releaseHeldSlot(index) }
+    guard !dios[index].isSynchronous else { return }
     let result = self.result(of: index)
     let kept = KeptCompletion(
-      tag: dio.pointee.tag, result: result, source: dio.pointee.source)
+      tag: dios[index].tag, result: result, source: dios[index].source)
     freeDio(index)
     keep(kept)
   }
 
   /// What a dio has come to (rule 3): its first error, else its bytes.
   func result(of index: UInt32) -> IOResult {
-    let dio = memory.dios + Int(index)
     return IOResult(
-      byteCount: Int(dio.pointee.byteCount), code: VBlkError.Code(rawValue: dio.pointee.code))
+      byteCount: Int(dios[index].byteCount), code: VBlkError.Code(rawValue: dios[index].code))
   }
 
   // MARK: - Kept completions
 
   /// Keeps a finished operation for delivery; it holds a credit, not a slot (rule 9).
   mutating func keep(_ completion: KeptCompletion) {
-    precondition(state.keptCount < memory.dioCount, "more completions kept than slots")
-    let place = (state.keptFirst + state.keptCount) % memory.dioCount
-    (memory.kept + place).initialize(to: completion)
+    precondition(state.keptCount < memory.kept.count, "more completions kept than slots")
+    let place = (state.keptFirst + state.keptCount) % memory.kept.count
+    memory.kept[place] = completion
     state.keptCount += 1
     pendingWork += 1
     freeCount -= 1
@@ -216,14 +199,14 @@ extension Queue {
 
   mutating func takeKept() -> Completion {
     let kept = memory.kept[state.keptFirst]
-    state.keptFirst = (state.keptFirst + 1) % memory.dioCount
+    state.keptFirst = (state.keptFirst + 1) % memory.kept.count
     state.keptCount -= 1
     pendingWork -= 1
     freeCount += 1
     switch kept.source {
     case .buffer(let block) where !device.isQuarantined:
       return Completion(
-        tag: kept.tag, result: kept.result, buffer: DMABuffer(block: block), segments: nil)
+        tag: kept.tag, result: kept.result, buffer: DMABuffer(block), segments: nil)
     case .list(let storage) where !device.isQuarantined:
       return Completion(
         tag: kept.tag, result: kept.result, buffer: nil, segments: SegmentList(storage: storage))

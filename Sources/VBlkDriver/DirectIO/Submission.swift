@@ -9,13 +9,13 @@ extension Queue {
   @inline(never)
   @usableFromInline
   mutating func submitSlow(
-    _ operation: Operation, at offset: UInt64, _ block: UnsafeMutablePointer<DMABlock>,
+    _ operation: Operation, at offset: UInt64, _ block: BlockReference,
     tag: UInt64, durable: Bool
   ) -> Submission<DMABuffer> {
-    let wanted = UInt64(block.pointee.byteCount)
+    let wanted = UInt64(block.byteCount)
     switch admit(operation, at: offset, count: wanted, source: .buffer(block), durable: durable) {
-    case .ended(let result): return .completed(result, DMABuffer(block: block))
-    case .refused(let code): return .refused(code, DMABuffer(block: block))
+    case .ended(let result): return .completed(result, DMABuffer(block))
+    case .refused(let code): return .refused(code, DMABuffer(block))
     case .accepted(let count):
       start(operation, at: offset, count, .buffer(block), tag: tag, durable: durable)
       return .queued
@@ -45,7 +45,7 @@ extension Queue {
     durable: Bool
   ) -> Submission<SegmentList> {
     let list = segments.intoStorage()
-    let wanted = list.pointee.byteCount
+    let wanted = list.byteCount
     switch admit(operation, at: offset, count: wanted, source: .list(list), durable: durable) {
     case .ended(let result): return .completed(result, SegmentList(storage: list))
     case .refused(let code): return .refused(code, SegmentList(storage: list))
@@ -125,7 +125,7 @@ extension Queue {
     _ operation: Operation, at offset: UInt64, count: UInt64, source: DioSource
   ) -> Admission {
     state.refusal = Refusal(operation: operation, offset: offset, byteCount: count)
-    if state.isStopped || epochWord.pointee.load(ordering: .acquiring) != epoch {
+    if state.isStopped || device.epochWord.load(ordering: .acquiring) != epoch {
       if let code = refusalWhileStopped() { return .refused(code) }
     }
     if operation.changesData, device.info.isReadOnly { return .refused(.readOnly) }
@@ -163,8 +163,8 @@ extension Queue {
     case .buffer(let block): return checkRuns(block, at: 0, count: Int(count))
     case .list(let list):
       var left = Int(count)
-      for index in 0..<list.pointee.segmentCount where left > 0 {
-        let segment = list.pointee.segments[index]
+      for index in 0..<list.segmentCount where left > 0 {
+        let segment = list[index]
         let used = min(left, segment.byteCount)
         if let code = checkRuns(segment.block, at: segment.offset, count: used) { return code }
         left -= used
@@ -174,15 +174,15 @@ extension Queue {
   }
 
   private func checkRuns(
-    _ block: UnsafeMutablePointer<DMABlock>, at offset: Int, count: Int
+    _ block: BlockReference, at offset: Int, count: Int
   ) -> VBlkError.Code? {
-    guard block.pointee.arena == arena || device.isMapped(block.pointee.arena) else {
+    guard block.arena == arena || device.isMapped(block.arena) else {
       return .foreignMemory
     }
-    guard block.pointee.plainArena == 0 else { return nil }
+    guard !block.isOneRun else { return nil }
     var done = 0
     while done < count {
-      let run = block.pointee.run(at: offset + done, limit: count - done)
+      let run = block.run(at: offset + done, limit: count - done)
       guard run.byteCount > 0 else { return .fault }
       done += run.byteCount
     }
@@ -205,56 +205,37 @@ extension Queue {
   ) {
     let needsFlush = durable && device.info.hasVolatileCache
     if case .buffer(let block) = source, !needsFlush, state.stalledCount == 0,
-      state.lockHolders == 0, block.pointee.plainArena != 0,
+      state.lockHolders == 0, block.isOneRun,
       isPlainEnough(operation, at: offset, count)
     {
       return addPlain(operation, at: offset, block, count, tag: tag)
     }
     let index = prepareDio(operation, at: offset, count, source, tag: tag)
-    memory.dios[Int(index)].isDurable = needsFlush
-    memory.dios[Int(index)].rangeFlags = rangeFlags
+    dios[index].isDurable = needsFlush
+    dios[index].rangeFlags = rangeFlags
     begin(index)
   }
 
-  /// Fills a dio record; its count is 1, the submitter's, which is the cursor's from here on.
+  /// Takes and fills a dio record; its count is 1, the submitter's.
   mutating func prepareDio(
     _ operation: Operation, at offset: UInt64, _ count: UInt64, _ source: DioSource, tag: UInt64
   ) -> UInt32 {
     let index = takeDio()
-    let dio = memory.dios + Int(index)
-    dio.pointee.count.store(1, ordering: .relaxed)
-    dio.pointee.source = source
-    dio.pointee.tag = tag
-    dio.pointee.start = offset
-    dio.pointee.byteCount = count
-    dio.pointee.remaining = count
-    dio.pointee.place = SourcePlace()
-    dio.pointee.code = 0
-    dio.pointee.operation = operation
-    dio.pointee.isDurable = false
-    dio.pointee.isFlushing = false
-    dio.pointee.isSynchronous = false
-    dio.pointee.isActive = true
-    dio.pointee.isStalled = false
-    dio.pointee.holdsLocks = false
-    dio.pointee.rangeFlags = 0
-    dio.pointee.heldSlot = BioRecord.none
-    dio.pointee.stamp = tick
+    dios[index].begin(operation, at: offset, count, source, tag: tag, stamp: tick)
     return index
   }
 
   /// Adds as many bios of a dio as fit, or lets it wait behind what it overlaps.
   mutating func begin(_ index: UInt32) {
     guard mayStart(index) else { return stall(index) }
-    let dio = memory.dios + Int(index)
-    guard dio.pointee.operation == .flush || dio.pointee.operation == .identify else {
+    guard dios[index].operation == .flush || dios[index].operation == .identify else {
       return advanceCursor(index)
     }
     // One bio is all of it: there is no cursor to refill from when it's reaped.
-    dio.pointee.remaining = 0
-    if dio.pointee.isSynchronous { dio.pointee.count.store(2, ordering: .relaxed) }
+    dios[index].remaining = 0
+    if dios[index].isSynchronous { dios[index].count.store(2, ordering: .relaxed) }
     addFixed(
-      dio.pointee.operation, dio: index,
-      byteCount: UInt32(truncatingIfNeeded: dio.pointee.byteCount))
+      dios[index].operation, dio: index,
+      byteCount: UInt32(truncatingIfNeeded: dios[index].byteCount))
   }
 }

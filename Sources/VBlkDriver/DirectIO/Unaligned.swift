@@ -12,52 +12,55 @@ extension Queue {
   ///
   /// - Returns: False where no bounce block is free.
   mutating func addBounced(_ index: UInt32) -> Bool {
-    let dio = memory.dios + Int(index)
-    guard let bounce = memory.bounce.pointee.take() else { return false }
-    let position = dio.pointee.position
+    guard let bounce = memory.takeBounceBlock() else { return false }
+    let position = dios[index].position
     let block = UInt64(limits.logicalBlockSize)
     let skip = position & blockMask
-    let isPart = skip != 0 || dio.pointee.remaining < block
+    let isPart = skip != 0 || dios[index].remaining < block
     let count: UInt64
     if isPart {
-      count = min(block - skip, dio.pointee.remaining)
-    } else if case .memory = dio.pointee.source {
-      let room = min(memory.bounce.pointee.blockByteCount, limits.maxSegmentSize)
-      count = min(UInt64(room), dio.pointee.remaining) & ~blockMask
+      count = min(block - skip, dios[index].remaining)
+    } else if case .memory = dios[index].source {
+      let room = min(memory.bounce.blockByteCount, limits.maxSegmentSize)
+      count = min(UInt64(room), dios[index].remaining) & ~blockMask
     } else {
       count = block
     }
-    let operation = dio.pointee.operation
+    let operation = dios[index].operation
     let modifies = isPart && operation == .write
     let detail = BounceDetail(
-      place: dio.pointee.place, skip: Int(skip), byteCount: Int(count),
+      place: dios[index].place, skip: Int(skip), byteCount: Int(count),
       isReadModifyWrite: modifies, isWriting: false)
     let head = takeSlot(for: index)
     let onDevice = UInt32(isPart ? block : count)
     fill(head, modifies ? .read : operation, dio: index, position: position - skip, onDevice)
-    records[Int(head)].block = bounce
-    memory.details[Int(head)] = detail
+    records[head].block = bounce
+    memory.details[head] = detail
     if operation == .write, !modifies {
-      dio.pointee.source.copy(
-        Int(count), at: detail.place, bounce: bounce.pointee.base, toSource: false)
-      counters.bouncedBytes &+= count
+      copyBounced(detail, of: index, bounce: bounce, toSource: false)
     }
-    writeData(
-      records[Int(head)].data, address: bounce.pointee.deviceAddress, count: onDevice,
+    records[head].data.write(
+      address: bounce.deviceAddress, count: onDevice,
       deviceWrites: modifies || operation == .read)
     addBio(head, dio: index, consumed: Int(count))
     return true
   }
 
+  /// Copies a bio's bytes between its bounce block and its dio's source.
+  mutating func copyBounced(
+    _ detail: BounceDetail, of index: UInt32, bounce: BlockReference, toSource: Bool
+  ) {
+    dios[index].source.copy(detail, bounce: bounce, toSource: toSource)
+    counters.bouncedBytes &+= UInt64(detail.byteCount)
+  }
+
   /// The second half of a read-modify-write, in the slot and the bounce block of the first.
   mutating func writeBack(_ head: UInt32) {
-    let record = records + Int(head)
-    guard let bounce = record.pointee.block else { return }
-    record.pointee.operation = .write
-    writeRequest(head, type: .write, sector: record.pointee.position >> Sector.shift)
-    writeData(
-      record.pointee.data, address: bounce.pointee.deviceAddress,
-      count: record.pointee.byteCount, deviceWrites: false)
+    guard let bounce = records[head].block else { return }
+    records[head].operation = .write
+    requests[head].write(.write, sector: records[head].position >> Sector.shift)
+    records[head].data.write(
+      address: bounce.deviceAddress, count: records[head].byteCount, deviceWrites: false)
     makeAvailable(head)
   }
 
@@ -66,19 +69,18 @@ extension Queue {
   /// Whether a dio may begin: nothing earlier that it overlaps waits or holds locks, and a partial
   /// write has nothing under way in its way and gets its locks, all or none.
   mutating func mayStart(_ index: UInt32) -> Bool {
-    let dio = memory.dios + Int(index)
-    guard dio.pointee.byteCount > 0, !dio.pointee.holdsLocks else { return true }
+    guard dios[index].byteCount > 0, !dios[index].holdsLocks else { return true }
     for place in 0..<state.stalledCount {
       let other = memory.stalled[place]
       if other == index { break }
       if overlaps(index, other) { return false }
     }
-    if state.lockHolders > 0, anyDio(overlapping: index, where: { $0.pointee.holdsLocks }) {
+    if state.lockHolders > 0, anyDio(overlapping: index, where: { $0.holdsLocks }) {
       return false
     }
     guard let blocks = partialBlocks(index) else { return true }
     if changesUnderWay(index) || !device.locks.tryLock(blocks) { return false }
-    dio.pointee.holdsLocks = true
+    dios[index].holdsLocks = true
     state.lockHolders += 1
     updateFastPath()
     return true
@@ -86,16 +88,15 @@ extension Queue {
 
   /// The blocks that a write covers only in part, at most two; nil if there are none.
   private func partialBlocks(_ index: UInt32) -> BlockPair? {
-    let dio = memory.dios + Int(index)
-    let end = dio.pointee.start + dio.pointee.byteCount
-    guard dio.pointee.operation == .write, (dio.pointee.start | end) & blockMask != 0 else {
+    let end = dios[index].start + dios[index].byteCount
+    guard dios[index].operation == .write, (dios[index].start | end) & blockMask != 0 else {
       return nil
     }
     let block = UInt64(limits.logicalBlockSize)
-    let first = dio.pointee.start / block
+    let first = dios[index].start / block
     let last = (end - 1) / block
     return BlockPair(
-      first: dio.pointee.start & blockMask != 0 ? first : last,
+      first: dios[index].start & blockMask != 0 ? first : last,
       last: end & blockMask != 0 ? last : first)
   }
 
@@ -103,12 +104,12 @@ extension Queue {
   private func changesUnderWay(_ index: UInt32) -> Bool {
     if anyDio(
       overlapping: index,
-      where: { $0.pointee.operation.changesData && !$0.pointee.isStalled })
+      where: { $0.operation.changesData && !$0.isStalled })
     {
       return true
     }
     let range = coveredBlocks(index)
-    for head in 0..<Int(headLimit) where records[head].isPlain {
+    for head in 0..<headLimit where records[head].isPlain {
       guard records[head].operation == .write else { continue }
       let start = records[head].position
       if start < range.end, start + UInt64(records[head].byteCount) > range.start { return true }
@@ -117,19 +118,17 @@ extension Queue {
   }
 
   private func anyDio(
-    overlapping index: UInt32, where matches: (UnsafeMutablePointer<DioRecord>) -> Bool
+    overlapping index: UInt32, where matches: (borrowing DioRecord) -> Bool
   ) -> Bool {
-    for other in 0..<memory.dioCount where other != Int(index) {
-      let dio = memory.dios + other
-      if dio.pointee.isActive, matches(dio), overlaps(index, UInt32(other)) { return true }
+    for other in dios.indices where other != index {
+      if dios[other].isActive, matches(dios[other]), overlaps(index, other) { return true }
     }
     return false
   }
 
   private func coveredBlocks(_ index: UInt32) -> (start: UInt64, end: UInt64) {
-    let dio = memory.dios + Int(index)
-    let end = dio.pointee.start + dio.pointee.byteCount
-    return (dio.pointee.start & ~blockMask, (end + blockMask) & ~blockMask)
+    let end = dios[index].start + dios[index].byteCount
+    return (dios[index].start & ~blockMask, (end + blockMask) & ~blockMask)
   }
 
   private func overlaps(_ one: UInt32, _ other: UInt32) -> Bool {
@@ -140,9 +139,8 @@ extension Queue {
 
   /// Lets a dio wait, with a slot where one is free; it is tried again once a poll.
   mutating func stall(_ index: UInt32) {
-    let dio = memory.dios + Int(index)
-    precondition(!dio.pointee.isStalled, "a dio waits once")
-    dio.pointee.isStalled = true
+    precondition(!dios[index].isStalled, "a dio waits once")
+    dios[index].isStalled = true
     memory.stalled[state.stalledCount] = index
     state.stalledCount += 1
     pendingWork += 1
@@ -157,7 +155,7 @@ extension Queue {
     for later in place..<(state.stalledCount - 1) {
       memory.stalled[later] = memory.stalled[later + 1]
     }
-    memory.dios[Int(index)].isStalled = false
+    dios[index].isStalled = false
     state.stalledCount -= 1
     pendingWork -= 1
     updateFastPath()
@@ -174,22 +172,21 @@ extension Queue {
 
   /// - Returns: Whether the dio no longer waits.
   private mutating func retry(_ index: UInt32) -> Bool {
-    let dio = memory.dios + Int(index)
-    guard dio.pointee.heldSlot != BioRecord.none || hasSlot else { return false }
-    if dio.pointee.isFlushing {
+    guard dios[index].heldSlot != BioRecord.none || hasSlot else { return false }
+    if dios[index].isFlushing {
       unstall(index)
       addFixed(.flush, dio: index, byteCount: 0)
       return true
     }
     guard mayStart(index) else { return false }
-    let before = dio.pointee.remaining
-    guard dio.pointee.operation == .read || dio.pointee.operation == .write else {
+    let before = dios[index].remaining
+    guard dios[index].operation == .read || dios[index].operation == .write else {
       unstall(index)
       begin(index)
       return true
     }
     advanceCursor(index)
-    guard dio.pointee.remaining < before else { return false }
+    guard dios[index].remaining < before else { return false }
     unstall(index)
     return true
   }
@@ -199,7 +196,7 @@ extension Queue {
   mutating func unlockBlocks(_ index: UInt32) {
     guard let blocks = partialBlocks(index) else { return }
     device.locks.unlock(blocks)
-    memory.dios[Int(index)].holdsLocks = false
+    dios[index].holdsLocks = false
     state.lockHolders -= 1
     updateFastPath()
   }

@@ -1,7 +1,6 @@
-public import CHostIO
 public import DMAPool
 public import Synchronization
-public import Virtio
+import Virtio
 
 /// A queue of a device: submit, kick, poll. It belongs to one thread at a time and can be moved to
 /// another; a second poller does not compile.
@@ -12,15 +11,14 @@ public import Virtio
 public struct Queue: ~Copyable {
   // Set once.
   @usableFromInline let ring: SplitRing
-  @usableFromInline let records: UnsafeMutablePointer<BioRecord>
-  @usableFromInline let requests: UnsafeMutableRawPointer
-  @usableFromInline let epochWord: UnsafeMutablePointer<Atomic<UInt32>>
+  @usableFromInline let records: Table<BioRecord>
+  @usableFromInline let requests: RequestAreas
+  @usableFromInline let device: Device
   @usableFromInline let arena: UInt32
   @usableFromInline let headLimit: UInt32
   @usableFromInline let eventIndex: Bool
   @usableFromInline let blockMask: UInt64
   let memory: QueueMemory
-  let device: Device
   let limits: QueueLimits
 
   // The fast path's gate: what one plain bio may be. `maxPlainBytes` is 0 while every submission
@@ -58,8 +56,7 @@ public struct Queue: ~Copyable {
     self.doorbell = doorbell
     ring = memory.ring
     records = memory.records
-    requests = memory.base + memory.layout.requestsOffset
-    epochWord = device.epochWord
+    requests = memory.requests
     self.epoch = epoch
     arena = device.memory.number
     headLimit = UInt32(memory.layout.size)
@@ -78,9 +75,9 @@ public struct Queue: ~Copyable {
     usedSeen = saved.used
     state.freeDio = 0
     for slot in (0..<memory.layout.slotCount).reversed() {
-      let head = slot * memory.layout.headStride
+      let head = UInt32(slot * memory.layout.headStride)
       records[head].next = freeHead
-      freeHead = UInt32(head)
+      freeHead = head
     }
     freeCount = memory.layout.slotCount
     updateFastPath()
@@ -98,7 +95,6 @@ public struct Queue: ~Copyable {
     records = other.records
     requests = other.requests
     doorbell = other.doorbell
-    epochWord = other.epochWord
     arena = other.arena
     headLimit = other.headLimit
     eventIndex = other.eventIndex
@@ -136,6 +132,9 @@ public struct Queue: ~Copyable {
 
   /// Which of the device's queues it is.
   public var index: Int { memory.index }
+
+  /// The records of operations that are more than one plain bio.
+  var dios: Table<DioRecord> { memory.dios }
 }
 
 /// What the slow path of a queue keeps.
@@ -193,8 +192,8 @@ extension Queue {
   public mutating func submitRead(
     at offset: UInt64, into buffer: consuming DMABuffer, tag: UInt64
   ) -> Submission<DMABuffer> {
-    let block = buffer.intoBlock()
-    let count = UInt64(truncatingIfNeeded: block.pointee.byteCount)
+    let block = buffer.intoReference()
+    let count = UInt64(truncatingIfNeeded: block.byteCount)
     guard isPlain(offset, count, block, maxReadBytes) else {
       return submitSlow(.read, at: offset, block, tag: tag, durable: false)
     }
@@ -219,73 +218,13 @@ extension Queue {
   public mutating func submitWrite(
     at offset: UInt64, from buffer: consuming DMABuffer, tag: UInt64, durable: Bool = false
   ) -> Submission<DMABuffer> {
-    let block = buffer.intoBlock()
-    let count = UInt64(truncatingIfNeeded: block.pointee.byteCount)
+    let block = buffer.intoReference()
+    let count = UInt64(truncatingIfNeeded: block.byteCount)
     guard !durable, isPlain(offset, count, block, maxWriteBytes) else {
       return submitSlow(.write, at: offset, block, tag: tag, durable: durable)
     }
     addPlain(.write, at: offset, block, count, tag: tag)
     return .queued
-  }
-
-  /// Whole blocks, 1 to `limit` bytes, on the device, in memory that is one run for it, and a slot
-  /// is free.
-  @inlinable @inline(__always)
-  func isPlain(
-    _ offset: UInt64, _ count: UInt64, _ block: UnsafeMutablePointer<DMABlock>, _ limit: UInt64
-  ) -> Bool {
-    _fastPath((offset | count) & blockMask == 0) && _fastPath(count &- 1 < limit)
-      && _fastPath(offset <= capacity &- count) && _fastPath(freeCount > 0)
-      && _fastPath(block.pointee.plainArena == arena)
-  }
-
-  /// Makes a plain bio available; it is published by the next kick.
-  @inlinable @inline(__always)
-  mutating func addPlain(
-    _ operation: Operation, at offset: UInt64, _ block: UnsafeMutablePointer<DMABlock>,
-    _ count: UInt64, tag: UInt64
-  ) {
-    let head = freeHead
-    let record = records + Int(head)
-    freeHead = record.pointee.next
-    freeCount &-= 1
-    record.pointee.block = block
-    record.pointee.tag = tag
-    record.pointee.expected = operation == .read ? count &+ 1 : 1
-    record.pointee.position = offset
-    record.pointee.byteCount = UInt32(truncatingIfNeeded: count)
-    record.pointee.count.store(1, ordering: .relaxed)
-    record.pointee.stamp = tick
-    record.pointee.operation = operation
-    writeRequest(head, type: operation == .read ? .read : .write, sector: offset &>> Sector.shift)
-    writeData(
-      record.pointee.data, address: block.pointee.deviceAddress,
-      count: UInt32(truncatingIfNeeded: count), deviceWrites: operation == .read)
-    makeAvailable(head)
-  }
-
-  @inlinable @inline(__always)
-  func writeRequest(_ head: UInt32, type: RequestType, sector: UInt64) {
-    let request = requests + Int(head) &<< RequestArea.shift
-    request.storeBytes(of: UInt64(type.rawValue), as: UInt64.self)
-    request.storeBytes(of: sector, toByteOffset: 8, as: UInt64.self)
-    chio_store8_once(request + RequestArea.statusOffset, RequestStatus.poison)
-  }
-
-  @inlinable @inline(__always)
-  func writeData(
-    _ descriptor: UnsafeMutableRawPointer, address: UInt64, count: UInt32, deviceWrites: Bool
-  ) {
-    let flags: DescriptorFlags = deviceWrites ? [.next, .write] : .next
-    descriptor.storeBytes(of: address, as: UInt64.self)
-    descriptor.storeBytes(of: count, toByteOffset: 8, as: UInt32.self)
-    descriptor.storeBytes(of: flags.rawValue, toByteOffset: 12, as: UInt16.self)
-  }
-
-  @inlinable @inline(__always)
-  mutating func makeAvailable(_ head: UInt32) {
-    ring.makeAvailable(head, at: availShadow)
-    availShadow &+= 1
   }
 
   // MARK: - Kick
@@ -296,7 +235,7 @@ extension Queue {
   public mutating func kick() {
     let old = availPublished
     guard _fastPath(availShadow != old) else { return }
-    guard _fastPath(epochWord.pointee.load(ordering: .relaxed) == epoch) else { return }
+    guard _fastPath(device.epochWord.load(ordering: .relaxed) == epoch) else { return }
     ring.publish(availShadow)
     availPublished = availShadow
     counters.requests &+= UInt64(availShadow &- old)
@@ -321,7 +260,7 @@ extension Queue {
       guard
         _fastPath(counters.polls & (Limits.pollsPerTick &- 1) != 0),
         _fastPath(pendingWork == 0),
-        _fastPath(epochWord.pointee.load(ordering: .relaxed) == epoch),
+        _fastPath(device.epochWord.load(ordering: .relaxed) == epoch),
         _fastPath(seen &- lastUsed <= availPublished &- lastUsed)
       else { return attend(seen) }
       guard seen != lastUsed else {
@@ -333,27 +272,25 @@ extension Queue {
     }
     let (id, length) = ring.usedElement(at: lastUsed)
     guard _fastPath(id < headLimit) else { return nextSlow() }
-    let record = records + Int(id)
-    let status = chio_load8_once(
-      requests + Int(id) &<< RequestArea.shift + RequestArea.statusOffset)
-    guard _fastPath(UInt64(length) == record.pointee.expected), _fastPath(status == 0) else {
+    let status = requests[id].status
+    guard _fastPath(UInt64(length) == records[id].expected), _fastPath(status == 0) else {
       return nextSlow()
     }
     lastUsed &+= 1
-    record.pointee.expected = BioRecord.never
-    record.pointee.next = freeHead
+    records[id].expected = BioRecord.never
+    records[id].next = freeHead
     freeHead = id
     freeCount &+= 1
-    let count = Int(record.pointee.byteCount)
+    let count = Int(records[id].byteCount)
     counters.bytes &+= UInt64(count)
     guard
       _fastPath(
-        record.pointee.count.wrappingSubtract(1, ordering: .acquiringAndReleasing).newValue == 0),
-      let block = record.pointee.block
+        records[id].count.wrappingSubtract(1, ordering: .acquiringAndReleasing).newValue == 0),
+      let block = records[id].block
     else { return nextSlow() }
     return Completion(
-      tag: record.pointee.tag, result: IOResult(success: count),
-      buffer: DMABuffer(block: block), segments: nil)
+      tag: records[id].tag, result: IOResult(success: count),
+      buffer: DMABuffer(block), segments: nil)
   }
 
   /// Hands every finished operation to `body`, at most `limit` of them; never blocks.

@@ -19,7 +19,7 @@ extension Queue {
   /// The epoch has moved: the device was stopped. Ends everything in flight once, then waits for
   /// the restart.
   mutating func followReset() {
-    let current = epochWord.pointee.load(ordering: .acquiring)
+    let current = device.epochWord.load(ordering: .acquiring)
     guard current != epoch else { return }
     epoch = current
     counters.resets &+= 1
@@ -37,26 +37,25 @@ extension Queue {
     availShadow = availPublished
     usedSeen = lastUsed
     let deadline = device.deadlineNanoseconds
-    for index in 0..<memory.dioCount where memory.dios[index].isActive {
-      let dio = memory.dios + index
+    for index in dios.indices where dios[index].isActive {
       // Held until the sweep is over, so that no drop on the way finishes the dio.
-      dio.pointee.count.wrappingAdd(1, ordering: .relaxed)
-      let isLate = code == .timedOut && isOverdue(dio.pointee.stamp, deadline)
-      if dio.pointee.code == 0 { dio.pointee.code = endCode(code, isLate: isLate).rawValue }
-      if dio.pointee.remaining > 0 {
-        emptyCursor(UInt32(index))
-      } else if dio.pointee.isStalled {
+      dios[index].count.wrappingAdd(1, ordering: .relaxed)
+      let isLate = code == .timedOut && isOverdue(dios[index].stamp, deadline)
+      if dios[index].code == 0 { dios[index].code = endCode(code, isLate: isLate).rawValue }
+      if dios[index].remaining > 0 {
+        emptyCursor(index)
+      } else if dios[index].isStalled {
         // Waits for a slot for its FLUSH, which is its only reference.
-        unstall(UInt32(index))
-        dropDio(UInt32(index))
+        unstall(index)
+        dropDio(index)
       }
     }
-    for head in 0..<headLimit where records[Int(head)].isOwned {
-      let isLate = code == .timedOut && isOverdue(records[Int(head)].stamp, deadline)
+    for head in 0..<headLimit where records[head].isOwned {
+      let isLate = code == .timedOut && isOverdue(records[head].stamp, deadline)
       endBio(head, code: endCode(code, isLate: isLate))
     }
-    for index in 0..<memory.dioCount where memory.dios[index].isActive {
-      dropDio(UInt32(index))
+    for index in dios.indices where dios[index].isActive {
+      dropDio(index)
     }
   }
 
@@ -74,7 +73,7 @@ extension Queue {
   mutating func resumeIfRestarted() {
     guard state.isStopped, !state.isClosed,
       memory.enabledEpoch.load(ordering: .acquiring) == epoch,
-      epochWord.pointee.load(ordering: .acquiring) == epoch
+      device.epochWord.load(ordering: .acquiring) == epoch
     else { return }
     state.isStopped = false
     freeCount += Limits.closedOffset
@@ -109,7 +108,7 @@ extension Queue {
   }
 
   private var epochIsCurrent: Bool {
-    epochWord.pointee.load(ordering: .acquiring) == epoch
+    device.epochWord.load(ordering: .acquiring) == epoch
       && memory.enabledEpoch.load(ordering: .acquiring) == epoch
   }
 

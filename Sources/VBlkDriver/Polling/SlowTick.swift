@@ -46,7 +46,7 @@ extension Queue {
 
   private func hasOverdueWork() -> Bool {
     let deadline = device.deadlineNanoseconds
-    for head in 0..<Int(headLimit) where records[head].isOwned {
+    for head in 0..<headLimit where records[head].isOwned {
       if isOverdue(records[head].stamp, deadline) { return true }
     }
     return false

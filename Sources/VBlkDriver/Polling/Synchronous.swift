@@ -15,7 +15,7 @@ extension Queue {
   public mutating func read(at offset: UInt64, into buffer: inout DMABuffer) throws(VBlkError)
     -> Int
   {
-    try wait(.read, at: offset, UInt64(buffer.byteCount), .buffer(buffer.record))
+    try wait(.read, at: offset, UInt64(buffer.byteCount), .buffer(buffer.reference))
   }
 
   /// Writes `buffer` to byte `offset` of the device and waits for it.
@@ -31,7 +31,7 @@ extension Queue {
     at offset: UInt64, from buffer: borrowing DMABuffer, durable: Bool = false
   ) throws(VBlkError) -> Int {
     try wait(
-      .write, at: offset, UInt64(buffer.byteCount), .buffer(buffer.record), durable: durable)
+      .write, at: offset, UInt64(buffer.byteCount), .buffer(buffer.reference), durable: durable)
   }
 
   /// Reads into the list's segments, in their order, and waits for it.
@@ -66,7 +66,7 @@ extension Queue {
     at offset: UInt64, into memory: UnsafeMutableRawBufferPointer
   ) throws(VBlkError) -> Int {
     guard let base = memory.baseAddress else { return 0 }
-    return try wait(.read, at: offset, UInt64(memory.count), .memory(base))
+    return try wait(.read, at: offset, UInt64(memory.count), unsafe .memory(base))
   }
 
   /// Writes from any memory, through bounce blocks, and waits for it.
@@ -77,10 +77,9 @@ extension Queue {
   public mutating func write(
     at offset: UInt64, from memory: UnsafeRawBufferPointer, durable: Bool = false
   ) throws(VBlkError) -> Int {
-    guard let base = memory.baseAddress else { return 0 }
+    guard let base = unsafe UnsafeMutableRawPointer(mutating: memory.baseAddress) else { return 0 }
     return try wait(
-      .write, at: offset, UInt64(memory.count), .memory(UnsafeMutableRawPointer(mutating: base)),
-      durable: durable)
+      .write, at: offset, UInt64(memory.count), unsafe .memory(base), durable: durable)
   }
 
   /// Makes every write that has completed durable; returns at once where the cache is
@@ -124,7 +123,7 @@ extension Queue {
   ) throws(VBlkError) -> Int {
     // After a reset the slow way goes on where this queue was the last to sweep.
     if case .buffer(let block) = source, !durable, rangeFlags == 0,
-      epochWord.pointee.load(ordering: .relaxed) == epoch,
+      device.epochWord.load(ordering: .relaxed) == epoch,
       isPlain(offset, count, block, operation == .read ? maxReadBytes : maxWriteBytes)
     {
       let result = waitPlain(operation, at: offset, block, count)
@@ -147,21 +146,21 @@ extension Queue {
   /// One plain bio, waited for. The count is 2: the bio's and ours; while we hold ours nobody
   /// delivers a completion.
   private mutating func waitPlain(
-    _ operation: Operation, at offset: UInt64, _ block: UnsafeMutablePointer<DMABlock>,
+    _ operation: Operation, at offset: UInt64, _ block: BlockReference,
     _ count: UInt64
   ) -> IOResult {
-    let record = records + Int(freeHead)
+    let head = freeHead
     addPlain(operation, at: offset, block, count, tag: 0)
-    record.pointee.count.store(2, ordering: .relaxed)
-    record.pointee.code = 0
+    records[head].count.store(2, ordering: .relaxed)
+    records[head].code = 0
     kick()
-    while record.pointee.count.load(ordering: .acquiring) > 1 {
+    while records[head].count.load(ordering: .acquiring) > 1 {
       if lookForWork() { reapOne() }
     }
-    record.pointee.count.store(0, ordering: .relaxed)
+    records[head].count.store(0, ordering: .relaxed)
     kick()
     return IOResult(
-      byteCount: Int(count), code: VBlkError.Code(rawValue: record.pointee.code))
+      byteCount: Int(count), code: VBlkError.Code(rawValue: records[head].code))
   }
 
   /// Starts a dio for a caller that waits, once there is a slot for it.
@@ -176,10 +175,9 @@ extension Queue {
       if state.isStopped, let code = refusalWhileStopped() { throw error(for: code) }
     }
     let index = prepareDio(operation, at: offset, count, source, tag: 0)
-    let dio = memory.dios + Int(index)
-    dio.pointee.isSynchronous = true
-    dio.pointee.isDurable = durable && device.info.hasVolatileCache
-    dio.pointee.rangeFlags = rangeFlags
+    dios[index].isSynchronous = true
+    dios[index].isDurable = durable && device.info.hasVolatileCache
+    dios[index].rangeFlags = rangeFlags
     begin(index)
     return index
   }
@@ -187,16 +185,15 @@ extension Queue {
   /// Polls until only the caller's reference is left, drops it, and waits again if that began the
   /// FLUSH stage.
   private mutating func finishWaiting(_ index: UInt32) -> IOResult {
-    let dio = memory.dios + Int(index)
     repeat {
       kick()
-      while dio.pointee.count.load(ordering: .acquiring) > 1 || isUnfinished(index) {
+      while dios[index].count.load(ordering: .acquiring) > 1 || isUnfinished(index) {
         if lookForWork() { reapOne() }
-        if dio.pointee.remaining > 0, !dio.pointee.isStalled { advanceCursor(index) }
+        if dios[index].remaining > 0, !dios[index].isStalled { advanceCursor(index) }
         kick()
       }
       dropDio(index)
-    } while dio.pointee.count.load(ordering: .acquiring) > 0
+    } while dios[index].count.load(ordering: .acquiring) > 0
     let result = self.result(of: index)
     freeDio(index)
     return result
@@ -204,7 +201,7 @@ extension Queue {
 
   /// Bytes left to issue, or a FLUSH that waits for a slot.
   private func isUnfinished(_ index: UInt32) -> Bool {
-    memory.dios[Int(index)].remaining > 0 || memory.dios[Int(index)].isStalled
+    dios[index].remaining > 0 || dios[index].isStalled
   }
 
   private mutating func waitForIdentity() throws(VBlkError) -> [UInt8] {
@@ -215,12 +212,12 @@ extension Queue {
     let index = try begin(.identify, at: 0, count, .none, false, 0)
     // The answer stands in the slot's own payload: found by its owner before the slot is reused.
     let head = (0..<headLimit).first {
-      records[Int($0)].state == .owned && records[Int($0)].owner == index
+      records[$0].state == .owned && records[$0].owner == index
     }
     let result = finishWaiting(index)
     if let code = result.code { throw error(for: code) }
     guard let head else { return [] }
-    return Array(UnsafeRawBufferPointer(start: memory.payload(head), count: Int(count)))
+    return requests[head].answer(byteCount: Int(count))
   }
 
   /// A look for a caller that waits: cares for resets, ticks and waiting dios as ``next()`` does,
@@ -228,7 +225,7 @@ extension Queue {
   mutating func lookForWork() -> Bool {
     guard lastUsed == usedSeen else { return true }
     counters.polls &+= 1
-    if epochWord.pointee.load(ordering: .acquiring) != epoch { followReset() }
+    if device.epochWord.load(ordering: .acquiring) != epoch { followReset() }
     if counters.polls & (Limits.pollsPerTick - 1) == 0 || state.isStopped { slowTick() }
     if state.stalledCount > 0 {
       retryStalled()

@@ -5,6 +5,11 @@ import PCI
 /// process, or a call where the function has no mapping (an emulated one).
 ///
 /// Trivial, so that the data plane can copy it; ``DoorbellTarget`` keeps what it points to alive.
+///
+/// Invariants
+/// 1. `register` is 2 bytes inside a mapped region of the function, which outlives every queue.
+/// 2. `target` is retained once, and released once by ``release()``, after the last ring.
+@safe
 @usableFromInline
 struct Doorbell {
   /// The register of a mapped function, else nil.
@@ -16,24 +21,24 @@ struct Doorbell {
 
   init(_ function: any PCIFunction, region: Int, offset: UInt64, value: UInt16) {
     self.value = value
-    register = function.mapped(region: region, offset: offset, count: 2)
-    target =
-      register == nil
-      ? .passRetained(DoorbellTarget(function, region: region, offset: offset)) : nil
+    unsafe register = function.mapped(region: region, offset: offset, count: 2)
+    let isMapped = unsafe register != nil
+    unsafe target =
+      isMapped ? nil : .passRetained(DoorbellTarget(function, region: region, offset: offset))
   }
 
   /// Rings once.
   @inlinable @inline(__always)
   func ring() {
-    if let register {
-      chio_mmio_write16(register, value)
-    } else if let target {
-      target._withUnsafeGuaranteedRef { $0.write(value) }
+    if let register = unsafe register {
+      unsafe chio_mmio_write16(register, value)
+    } else if let target = unsafe target {
+      unsafe target._withUnsafeGuaranteedRef { $0.write(value) }
     }
   }
 
   /// Ends the doorbell's life; the queue's memory calls it once.
-  func release() { target?.release() }
+  func release() { unsafe target?.release() }
 }
 
 /// A doorbell that is rung by the function's register write.

@@ -2,12 +2,7 @@ import Virtio
 
 /// Where everything of a queue stands in its one block of DMA memory.
 ///
-/// Beside the three areas of the ring each slot has a request area of 128 bytes, two cache lines:
-/// the first is written by us and read by the device, the second is written by the device.
-/// ```
-///   0 header 16 | 16 plain table: header, data, status descriptors 48
-///  64 status 1  | 80 range 16 (discard, write zeroes), or the answer of GET_ID 20
-/// ```
+/// Beside the three areas of the ring each slot has a ``RequestArea``, of 128 bytes,
 /// and, with INDIRECT_DESC, a table for chains that are not header, one segment, status.
 ///
 /// Bytes of a queue of N entries: about (16 + 2 + 8 + 128) x N + 16 x (segments + 2) x slots.
@@ -54,14 +49,4 @@ struct QueueLayout: Equatable {
     tableStride = isIndirect ? aligned(16 * (maxSegments + 2)) : 0
     byteCount = tablesOffset + tableStride * size
   }
-}
-
-/// Offsets in a slot's request area.
-@usableFromInline
-enum RequestArea {
-  static let stride = 128
-  @inlinable static var shift: Int { 7 }
-  static let tableOffset = 16
-  @inlinable static var statusOffset: Int { 64 }
-  static let payloadOffset = 80
 }

@@ -3,29 +3,28 @@ import Synchronization
 import Virtio
 
 /// A queue's memory: its ring and request areas (DMA) and its private records. It belongs to the
-/// device, which outlives every queue; a ``Queue`` holds raw pointers into it.
+/// device, which outlives every queue; a ``Queue`` holds handles into it.
 final class QueueMemory: @unchecked Sendable {
   // One thread at a time: the owner of the Queue, or the device while no Queue is handed out or
   // its owner has swept it.
   let index: Int
   let layout: QueueLayout
+  /// All of the DMA block.
+  private let shared: SharedRun
   let ring: SplitRing
-  /// First byte of the DMA block and its device address.
-  let base: UnsafeMutableRawPointer
-  let deviceBase: UInt64
-  let records: UnsafeMutablePointer<BioRecord>
-  let dios: UnsafeMutablePointer<DioRecord>
-  let dioCount: Int
-  let details: UnsafeMutablePointer<BounceDetail>
-  let kept: UnsafeMutablePointer<KeptCompletion>
+  let requests: RequestAreas
+  let records: Table<BioRecord>
+  let dios: Table<DioRecord>
+  let details: Table<BounceDetail>
+  let kept: Table<KeptCompletion>
   /// Stalled dios in order of submission.
-  let stalled: UnsafeMutablePointer<UInt32>
-  let scratch: UnsafeMutablePointer<DeviceSegment>
-  let bounce: UnsafeMutablePointer<BouncePool>
+  let stalled: Table<UInt32>
+  let scratch: Table<DeviceSegment>
+  var bounce: BouncePool
   /// The epoch in which the device was last given this queue.
   let enabledEpoch = Atomic<UInt32>(0)
   private(set) var doorbell: Doorbell?
-  private let block: UnsafeMutablePointer<DMABlock>
+  private let block: BlockReference
 
   /// What a queue carries over when it is closed with nothing in flight and handed out again.
   var saved = SavedIndexes()
@@ -41,67 +40,60 @@ final class QueueMemory: @unchecked Sendable {
     self.index = index
     self.layout = layout
     do {
-      bounce = .allocate(capacity: 1)
-      bounce.initialize(
-        to: try BouncePool(
-          count: bounceBlocks, blockByteCount: max(Limits.bounceBlockBytes, blockSize),
-          from: arena))
-      var buffer = try arena.allocate(byteCount: layout.byteCount, alignment: 4096)
-      _ = buffer.withUnsafeMutableBytes { $0.initializeMemory(as: UInt8.self, repeating: 0) }
-      block = buffer.intoBlock()
+      bounce = try BouncePool(
+        count: bounceBlocks, blockByteCount: max(Limits.bounceBlockBytes, blockSize),
+        from: arena)
+      block = try arena.allocate(byteCount: layout.byteCount, alignment: 4096).intoReference()
     } catch {
       throw VBlkError(error)
     }
-    precondition(
-      block.pointee.plainArena != 0, "ring memory must be one run for the device")
-    base = block.pointee.base
-    deviceBase = block.pointee.deviceAddress
-    ring = SplitRing(memory: base, layout: layout)
-    dioCount = layout.slotCount + 1
-    records = Self.aligned(layout.size)
-    dios = .allocate(capacity: dioCount)
-    details = .allocate(capacity: layout.size)
-    details.initialize(repeating: BounceDetail(), count: layout.size)
-    kept = .allocate(capacity: dioCount)
-    stalled = .allocate(capacity: dioCount)
-    scratch = .allocate(capacity: layout.maxSegments)
-    for id in 0..<layout.size {
-      let head = UInt32(id)
-      (records + id).initialize(to: BioRecord(data: dataDescriptor(head), next: BioRecord.none))
+    shared = SharedRun(block)
+    shared.zero(byteCount: layout.byteCount)
+    let ring = SplitRing(shared, layout: layout)
+    let requests = RequestAreas(
+      shared.advanced(by: layout.requestsOffset), count: layout.size)
+    self.ring = ring
+    self.requests = requests
+    precondition(MemoryLayout<BioRecord>.stride == 64, "a slot's record must be one cache line")
+    records = Table(count: layout.size) { id in
+      // An id that is no head never gets a request; it shares the last descriptor at the most.
+      let data = min(Int(id) + 1, layout.size - 1)
+      return BioRecord(
+        data: layout.isIndirect ? requests[id].table.data(at: 1) : ring.descriptors.data(at: data))
     }
-    for dio in 0..<dioCount {
-      let next = dio + 1 < dioCount ? UInt32(dio + 1) : BioRecord.none
-      (dios + dio).initialize(to: DioRecord(next: next))
+    let dioCount = layout.slotCount + 1
+    dios = Table(count: dioCount) { DioRecord(next: $0 + 1 < dioCount ? $0 + 1 : BioRecord.none) }
+    details = Table(count: layout.size) { _ in BounceDetail() }
+    kept = Table(count: dioCount) { _ in
+      KeptCompletion(tag: 0, result: IOResult(success: 0), source: .none)
     }
+    stalled = Table(count: dioCount) { _ in BioRecord.none }
+    scratch = Table(count: layout.maxSegments) { _ in DeviceSegment(address: 0, byteCount: 0) }
   }
 
   deinit {
     doorbell?.release()
-    records.deinitialize(count: layout.size)
-    records.deallocate()
-    dios.deinitialize(count: dioCount)
-    dios.deallocate()
-    details.deallocate()
-    kept.deallocate()
-    stalled.deallocate()
-    scratch.deallocate()
-    bounce.deinitialize(count: 1)
-    bounce.deallocate()
-    _ = DMABuffer(block: block)
-  }
-
-  /// Records on cache lines of their own.
-  private static func aligned(_ count: Int) -> UnsafeMutablePointer<BioRecord> {
-    precondition(MemoryLayout<BioRecord>.stride == 64, "a slot's record must be one cache line")
-    return UnsafeMutableRawPointer.allocate(byteCount: 64 * count, alignment: 64)
-      .bindMemory(to: BioRecord.self, capacity: count)
+    records.free()
+    dios.free()
+    details.free()
+    kept.free()
+    stalled.free()
+    scratch.free()
+    _ = DMABuffer(block)
   }
 
   var addresses: RingAddresses {
     RingAddresses(
-      descriptors: deviceBase + UInt64(layout.descriptorsOffset),
-      driver: deviceBase + UInt64(layout.availOffset),
-      device: deviceBase + UInt64(layout.usedOffset))
+      descriptors: shared.deviceAddress + UInt64(layout.descriptorsOffset),
+      driver: shared.deviceAddress + UInt64(layout.availOffset),
+      device: shared.deviceAddress + UInt64(layout.usedOffset))
+  }
+
+  /// The slot's table for chains that are not plain, used with INDIRECT_DESC.
+  func longTable(_ head: UInt32) -> DescriptorTable {
+    DescriptorTable(
+      shared.advanced(by: layout.tablesOffset + layout.tableStride * Int(head)),
+      count: layout.maxSegments + 2)
   }
 
   /// Takes the doorbell that the device named when it was given the queue.
@@ -110,11 +102,18 @@ final class QueueMemory: @unchecked Sendable {
     self.doorbell = doorbell
   }
 
+  /// Takes a bounce block; nil where none is free.
+  func takeBounceBlock() -> BlockReference? {
+    guard let block = unsafe bounce.take() else { return nil }
+    return unsafe BlockReference(block)
+  }
+
+  func giveBounceBlock(_ reference: BlockReference) { unsafe bounce.give(reference.block) }
+
   /// Zeroes the ring and writes what stays the same from request to request; before the device is
   /// given the queue.
   func prepare() {
-    (base + layout.descriptorsOffset).initializeMemory(
-      as: UInt8.self, repeating: 0, count: layout.requestsOffset)
+    shared.zero(byteCount: layout.requestsOffset)
     saved = SavedIndexes()
     for slot in 0..<layout.slotCount { prewrite(UInt32(slot * layout.headStride)) }
   }

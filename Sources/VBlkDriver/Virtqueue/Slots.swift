@@ -8,29 +8,27 @@ extension Queue {
   mutating func takeSlot() -> UInt32 {
     let head = freeHead
     precondition(head != BioRecord.none, "no slot is free")
-    freeHead = records[Int(head)].next
+    freeHead = records[head].next
     freeCount -= 1
     return head
   }
 
   /// Gives a head back whose chain is as it was prewritten.
   mutating func freeSlot(_ head: UInt32) {
-    let record = records + Int(head)
-    record.pointee.expected = BioRecord.never
-    record.pointee.state = .free
-    record.pointee.next = freeHead
+    records[head].expected = BioRecord.never
+    records[head].state = .free
+    records[head].next = freeHead
     freeHead = head
     freeCount += 1
   }
 
   /// Gives a head back, with the slots lent to its chain, and restores what the chain changed.
   mutating func releaseSlot(_ head: UInt32) {
-    let record = records + Int(head)
-    if record.pointee.isRewritten {
-      record.pointee.isRewritten = false
-      var lent = record.pointee.next
+    if records[head].isRewritten {
+      records[head].isRewritten = false
+      var lent = records[head].next
       while lent != BioRecord.none {
-        let next = records[Int(lent)].next
+        let next = records[lent].next
         memory.prewrite(lent)
         freeSlot(lent)
         lent = next
@@ -47,8 +45,8 @@ extension Queue {
     var room = 1
     while room < segments, hasSlot {
       let head = takeSlot()
-      records[Int(head)].state = .lent
-      records[Int(head)].next = first
+      records[head].state = .lent
+      records[head].next = first
       first = head
       room += 3
     }
@@ -62,30 +60,28 @@ extension Queue {
   mutating func takeDio() -> UInt32 {
     let index = state.freeDio
     precondition(index != BioRecord.none, "no dio record is free")
-    state.freeDio = memory.dios[Int(index)].next
+    state.freeDio = dios[index].next
     return index
   }
 
   mutating func freeDio(_ index: UInt32) {
-    memory.dios[Int(index)].source = .none
-    memory.dios[Int(index)].isActive = false
-    memory.dios[Int(index)].next = state.freeDio
+    dios[index].source = .none
+    dios[index].isActive = false
+    dios[index].next = state.freeDio
     state.freeDio = index
   }
 
   /// Keeps a slot for a dio that waits.
   mutating func holdSlot(for index: UInt32) {
-    let dio = memory.dios + Int(index)
-    guard dio.pointee.heldSlot == BioRecord.none, hasSlot else { return }
+    guard dios[index].heldSlot == BioRecord.none, hasSlot else { return }
     let head = takeSlot()
-    records[Int(head)].state = .lent
-    dio.pointee.heldSlot = head
+    records[head].state = .lent
+    dios[index].heldSlot = head
   }
 
   mutating func releaseHeldSlot(_ index: UInt32) {
-    let dio = memory.dios + Int(index)
-    guard dio.pointee.heldSlot != BioRecord.none else { return }
-    freeSlot(dio.pointee.heldSlot)
-    dio.pointee.heldSlot = BioRecord.none
+    guard dios[index].heldSlot != BioRecord.none else { return }
+    freeSlot(dios[index].heldSlot)
+    dios[index].heldSlot = BioRecord.none
   }
 }

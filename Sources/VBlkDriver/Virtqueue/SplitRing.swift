@@ -28,48 +28,54 @@ public import Virtio
 /// ```
 /// Without A the device reads half-written chains; without U we read a status or data that is not
 /// there yet; without K both sides sleep: we see "no kick wanted" while it sees "nothing new".
+///
+/// - I5 the pointers lie in the ring's memory, which outlives every queue; an entry's place is its
+///   index masked by the ring's size, so that no index leads out of the ring.
+@safe
+@frozen
 @usableFromInline
 struct SplitRing {
-  @usableFromInline let descriptors: UnsafeMutableRawPointer
+  @usableFromInline let descriptors: DescriptorTable
   @usableFromInline let avail: UnsafeMutableRawPointer
   @usableFromInline let used: UnsafeMutableRawPointer
   @usableFromInline let availEvent: UnsafeMutableRawPointer
-  let usedEvent: UnsafeMutableRawPointer
+  @usableFromInline let usedEvent: UnsafeMutableRawPointer
   @usableFromInline let mask: UInt16
 
-  init(memory: UnsafeMutableRawPointer, layout: QueueLayout) {
-    descriptors = memory + layout.descriptorsOffset
-    avail = memory + layout.availOffset
-    used = memory + layout.usedOffset
-    availEvent = used + SplitLayout.availableEventOffset(size: layout.size)
-    usedEvent = avail + SplitLayout.usedEventOffset(size: layout.size)
+  init(_ memory: SharedRun, layout: QueueLayout) {
+    descriptors = DescriptorTable(
+      memory.advanced(by: layout.descriptorsOffset), count: layout.size)
+    unsafe avail = memory.base + layout.availOffset
+    unsafe used = memory.base + layout.usedOffset
+    unsafe availEvent = used + SplitLayout.availableEventOffset(size: layout.size)
+    unsafe usedEvent = avail + SplitLayout.usedEventOffset(size: layout.size)
     mask = UInt16(layout.size - 1)
   }
 
   /// Puts a chain's head where the device looks next; seen by it only after ``publish(_:)``.
   @inlinable @inline(__always)
   func makeAvailable(_ head: UInt32, at index: UInt16) {
-    let slot = avail + SplitLayout.ringOffset + Int(index & mask) &<< 1
-    chio_store16_once(slot, UInt16(truncatingIfNeeded: head))
+    let slot = unsafe avail + SplitLayout.ringOffset + Int(index & mask) &<< 1
+    unsafe chio_store16_once(slot, UInt16(truncatingIfNeeded: head))
   }
 
   /// Shows the device all that stands before `index`.
   @inlinable @inline(__always)
   func publish(_ index: UInt16) {
-    chio_store16_release(avail + SplitLayout.indexOffset, index)  // release A
+    unsafe chio_store16_release(avail + SplitLayout.indexOffset, index)  // release A
   }
 
   /// How far the device says it is.
   @inlinable @inline(__always)
   func usedIndex() -> UInt16 {
-    chio_load16_acquire(used + SplitLayout.indexOffset)  // acquire U
+    unsafe chio_load16_acquire(used + SplitLayout.indexOffset)  // acquire U
   }
 
   /// One used entry: two 32-bit loads, for entries are only 4-byte aligned.
   @inlinable @inline(__always)
   func usedElement(at index: UInt16) -> (id: UInt32, length: UInt32) {
-    let element = used + SplitLayout.ringOffset + Int(index & mask) &<< 3
-    return (chio_load32_once(element), chio_load32_once(element + 4))
+    let element = unsafe used + SplitLayout.ringOffset + Int(index & mask) &<< 3
+    return unsafe (chio_load32_once(element), chio_load32_once(element + 4))
   }
 
   /// Whether the device wants to be told that the index moved from `old` to `new`
@@ -77,20 +83,20 @@ struct SplitRing {
   @inlinable @inline(__always)
   func wantsKick(from old: UInt16, to new: UInt16, eventIndex: Bool) -> Bool {
     if eventIndex {
-      let event = chio_load16_once(availEvent)
+      let event = unsafe chio_load16_once(availEvent)
       return RingIndex.crosses(event: RingIndex(event), from: RingIndex(old), to: RingIndex(new))
     }
-    return chio_load16_once(used + SplitLayout.flagsOffset) & SplitLayout.usedNoNotify == 0
+    return unsafe chio_load16_once(used + SplitLayout.flagsOffset) & SplitLayout.usedNoNotify == 0
   }
 
   /// Asks the device for no interrupts: by the flag, or by an event that lies behind
   /// (virtio 1.2, 2.7.7.1).
   func suppressInterrupts(lastUsed: UInt16, eventIndex: Bool) {
     if eventIndex {
-      chio_store16_once(avail + SplitLayout.flagsOffset, 0)
-      chio_store16_once(usedEvent, lastUsed &- 1)
+      unsafe chio_store16_once(avail + SplitLayout.flagsOffset, 0)
+      unsafe chio_store16_once(usedEvent, lastUsed &- 1)
     } else {
-      chio_store16_once(avail + SplitLayout.flagsOffset, SplitLayout.availableNoInterrupt)
+      unsafe chio_store16_once(avail + SplitLayout.flagsOffset, SplitLayout.availableNoInterrupt)
     }
   }
 }

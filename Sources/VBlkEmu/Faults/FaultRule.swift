@@ -15,7 +15,7 @@ public enum FaultAction: Equatable, Sendable {
   case status(UInt8)
   /// Keep it until ``EmulatedDisk/releaseHeld(queue:)``.
   case hold
-  /// Complete it only when the queue has been served this many times more.
+  /// Complete it only when the queue has been served this many times more, or when it is released.
   case delay(serves: Int)
   /// Never answer.
   case drop

@@ -67,7 +67,7 @@ struct Interposition {
 
   /// Whether this completion is a hostile one.
   mutating func takeHostileTurn() -> Bool {
-    guard !hostility.isEmpty else { return false }
+    guard !hostility.isDisjoint(with: .ring) else { return false }
     if honest > 0 {
       honest -= 1
       return false
@@ -146,14 +146,14 @@ extension SplitQueue {
     completeInterposed(&request)
   }
 
-  /// Completes what a rule holds, oldest first, and tells the driver.
+  /// Completes what a rule holds or delays, oldest first, and tells the driver.
   ///
   /// - Returns: How many.
   mutating func releaseHeld() -> Int {
     guard live, checkMapped() else { return 0 }
     var count = 0
     for number in inFlight.keys.sorted() {
-      guard var request = inFlight[number], request.fault == .hold else { continue }
+      guard var request = inFlight[number], request.isHeld else { continue }
       inFlight[number] = nil
       finishHeld(&request)
       count += 1

@@ -17,7 +17,9 @@ struct DeviceSignals: @unchecked Sendable {
     let interruptStatus = Atomic<UInt8>(0)
     let generation = Atomic<UInt8>(0)
     let configVector = Atomic<UInt16>(VirtioPCI.noVector)
-    let messageSignalled = Atomic<Bool>(false)
+    /// Vectors that have an eventfd.
+    let connected = Atomic<Int>(0)
+    let enabledInSpace = Atomic<Bool>(false)
     let removed = Atomic<Bool>(false)
   }
 
@@ -67,14 +69,23 @@ struct DeviceSignals: @unchecked Sendable {
     nonmutating set { unsafe state.pointee.configVector.store(newValue, ordering: .relaxed) }
   }
 
-  /// Whether the bus uses MSI-X; else the interrupt status byte is all there is.
-  var messageSignalled: Bool {
-    get { unsafe state.pointee.messageSignalled.load(ordering: .relaxed) }
-    nonmutating set { unsafe state.pointee.messageSignalled.store(newValue, ordering: .relaxed) }
+  /// Whether the driver has set MSI-X's enable bit in configuration space itself.
+  var enabledInSpace: Bool {
+    get { unsafe state.pointee.enabledInSpace.load(ordering: .relaxed) }
+    nonmutating set { unsafe state.pointee.enabledInSpace.store(newValue, ordering: .relaxed) }
   }
 
+  /// Whether MSI-X is on, by the bus or by the driver; else the interrupt status byte is all there
+  /// is.
+  private var messageSignalled: Bool {
+    unsafe state.pointee.connected.load(ordering: .relaxed) > 0 || enabledInSpace
+  }
+
+  /// Connects a vector, which exists, to an eventfd, or to none; the locks of all queues are held.
   func setEventfd(_ vector: Int, _ eventfd: CInt?) {
-    unsafe eventfds[vector].store(eventfd ?? -1, ordering: .relaxed)
+    let old = unsafe eventfds[vector].exchange(eventfd ?? -1, ordering: .relaxed)
+    let change = (eventfd == nil ? 0 : 1) - (old < 0 ? 0 : 1)
+    unsafe state.pointee.connected.wrappingAdd(change, ordering: .relaxed)
   }
 
   /// The interrupt status byte; reading clears it (virtio 1.2, 4.1.4.5).

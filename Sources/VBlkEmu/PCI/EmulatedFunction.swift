@@ -56,8 +56,7 @@ final class EmulatedFunction: PCIFunction {
     if core.signals.removed { return }
     let window = core.registers.withLock { file in
       file.space.write(offset, width: width, value: value)
-      core.signals.messageSignalled =
-        core.signals.messageSignalled || file.space.messageSignalled
+      core.signals.enabledInSpace = file.space.messageSignalled
       core.updateLive(file)
       return file.space.isWindowData(offset)
     }
@@ -82,7 +81,6 @@ final class EmulatedFunction: PCIFunction {
     }
     core.queues.withAllStopped {
       core.signals.setEventfd(vector, eventfd)
-      if eventfd != nil { core.signals.messageSignalled = true }
     }
   }
 
@@ -104,7 +102,6 @@ final class EmulatedFunction: PCIFunction {
     core.registers.withLock { core.reset(&$0) }
     core.queues.withAllStopped {
       for vector in 0..<core.signals.vectorCount { core.signals.setEventfd(vector, nil) }
-      core.signals.messageSignalled = false
     }
   }
 }

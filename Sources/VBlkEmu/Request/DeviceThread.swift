@@ -79,7 +79,7 @@ final class DeviceThread: Sendable {
         continue
       }
       idle += 1
-      chio_pause()
+      if idle < Limits.eagerPolls { chio_pause() } else { sched_yield() }
       if idle >= Limits.idlePolls {
         sleepUnlessPending()
         idle = 0

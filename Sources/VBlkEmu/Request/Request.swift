@@ -23,7 +23,7 @@ struct Request {
   }
 
   /// How far the request has come.
-  enum Step: Int {
+  enum Step {
     case fetched, transferred, answered, used
   }
 
@@ -47,6 +47,8 @@ struct Request {
   var status: UInt8 = RequestStatus.ioError.rawValue
   /// Bytes written from the first writable byte on, without a gap, the status not counted.
   var dataWritten: UInt64 = 0
+  /// Whether the status byte was written.
+  var isAnswered = false
   /// Whether the status byte comes right behind the data written.
   var wroteAllData = false
   /// What a fault rule wants done with it.
@@ -68,8 +70,17 @@ struct Request {
     sector = 0
     status = RequestStatus.ioError.rawValue
     dataWritten = 0
+    isAnswered = false
     wroteAllData = false
     fault = nil
+  }
+
+  /// Whether a fault rule keeps it.
+  var isHeld: Bool {
+    switch fault {
+    case .hold, .delay: true
+    default: false
+    }
   }
 
   /// The data that the driver sends, after the header.
@@ -78,7 +89,7 @@ struct Request {
   /// The used length: the bytes written without a gap from the first writable one (virtio 1.2,
   /// 2.7.8.2); the status counts when nothing lies unwritten before it.
   var usedLength: UInt32 {
-    if step.rawValue < Step.answered.rawValue { return 0 }
+    guard isAnswered else { return 0 }
     let count = wroteAllData || writableBytes == 0 ? writableBytes + 1 : dataWritten
     return UInt32(truncatingIfNeeded: count)
   }
@@ -103,5 +114,27 @@ struct Request {
     statusAddress = last.address &+ UInt64(last.length)
     if last.length > 0 { writable.append(last) }
     writableBytes -= 1
+  }
+}
+
+/// One request record of a queue's, kept for the storage of its lists: the one that is being served
+/// while the queue itself is being changed.
+///
+/// Invariant: used under the queue's lock, by one call at a time.
+@safe
+struct RequestScratch {
+  private let record: UnsafeMutablePointer<Request>
+
+  init() {
+    unsafe record = .allocate(capacity: 1)
+    unsafe record.initialize(to: Request())
+  }
+
+  @inline(__always)
+  func use<Result>(_ body: (inout Request) -> Result) -> Result { unsafe body(&record.pointee) }
+
+  func deallocate() {
+    unsafe record.deinitialize(count: 1)
+    unsafe record.deallocate()
   }
 }

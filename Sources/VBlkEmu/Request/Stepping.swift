@@ -27,7 +27,9 @@ public struct RequestDescription: Equatable, Sendable {
 /// ```
 /// fetch ─ transfer ─ writeStatus ─ pushUsed ─ publishUsed ─ notifyDriver
 /// ```
-/// Handles may be completed in any order, or never; a reset makes them stale.
+/// Handles may be completed in any order, or never; a reset makes them stale. Fault rules decide at
+/// the fetch and act in the transfer; hostile switches act in ``serve(queue:max:)`` only. A queue
+/// that the disk doesn't have is a programming error and traps.
 extension EmulatedDisk {
   /// Queues that have something available.
   public var pendingQueues: [Int] {
@@ -91,7 +93,6 @@ extension EmulatedDisk {
   public func writeStatus(_ handle: RequestHandle) throws(EmulatorError) {
     try step(handle, .transferred) { queue, request in
       queue.answer(&request)
-      request.step = .answered
     }
   }
 
@@ -134,7 +135,6 @@ extension EmulatedDisk {
     try step(handle, nil) { queue, request in
       if request.step == .fetched { queue.perform(&request) }
       if request.step != .answered { queue.answer(&request) }
-      request.step = .answered
       queue.pushUsed(head: request.head, written: request.usedLength)
       queue.counters.requests &+= 1
       queue.stamps[request.head] = queue.stamp

@@ -28,8 +28,8 @@ struct QueueAreas: Equatable {
 extension SplitQueue {
   /// Takes over what the driver set up, once; later writes to the registers change nothing.
   ///
-  /// - Returns: Nil, or the rule that the set-up breaks with the value seen; then the queue stays
-  ///   as it was.
+  /// - Returns: Nil, or the rule that the set-up breaks with the value seen; then the queue
+  ///   stays as it was.
   mutating func enable(
     size: Int, areas: QueueAreas, vector: UInt16
   ) -> (reason: Violation.Reason, value: UInt64)? {

@@ -51,15 +51,13 @@ extension SplitQueue {
   /// - Returns: False if the queue is broken.
   @inline(never)
   mutating func serveChain(_ head: Int) -> Bool {
-    var request = Request()
-    swap(&request, &scratch)
-    let whole = fetch(head, &request)
-    if whole {
+    let scratch = scratch
+    return scratch.use { request in
+      guard fetch(head, &request) else { return false }
       execute(&request)
       complete(&request)
+      return true
     }
-    swap(&request, &scratch)
-    return whole
   }
 
   /// Writes status and used entry of a request that was executed.
@@ -72,8 +70,9 @@ extension SplitQueue {
 
   /// Writes the status byte, if there is one.
   mutating func answer(_ request: inout Request) {
-    if request.framing != .unanswerable, storeByte(request.statusAddress, request.status) {
-      request.step = .answered
+    request.step = .answered
+    if request.framing != .unanswerable {
+      request.isAnswered = storeByte(request.statusAddress, request.status)
     }
     if request.status != RequestStatus.ok.rawValue || request.framing != .complete {
       counters.failedRequests &+= 1
@@ -86,7 +85,7 @@ extension SplitQueue {
 
   /// Serves the common shape without the walker: header of 16 bytes, one data descriptor, status of
   /// 1 byte; in the ring or in a table of three. Every rule of the walker holds, or the chain is
-  /// left to it. What is loaded is loaded once.
+  /// left to it, which loads everything anew and judges that: each loads what it uses once.
   ///
   /// - Returns: Bytes moved, or ``notPlain``.
   @inline(__always)
@@ -94,27 +93,27 @@ extension SplitQueue {
     var header = ringWords(head)
     let data: (UInt64, UInt64)
     let status: (UInt64, UInt64)
-    if header.1 & Shape.lowMask == Shape.header {
+    if header.1 &<< 16 == Shape.header {
       let first = Int(truncatingIfNeeded: header.1 &>> 48)
       guard _fastPath(first < Int(size)) else { return SplitQueue.notPlain }
       data = ringWords(first)
       let second = Int(truncatingIfNeeded: data.1 &>> 48)
       guard _fastPath(second < Int(size)) else { return SplitQueue.notPlain }
       status = ringWords(second)
-      guard _fastPath(status.1 & Shape.lowMask == Shape.status) else {
+      guard _fastPath(status.1 &<< 16 == Shape.status) else {
         return SplitQueue.notPlain
       }
     } else {
-      guard _fastPath(header.1 & Shape.lowMask == Shape.table), _fastPath(indirect),
+      guard _fastPath(header.1 &<< 16 == Shape.table), _fastPath(indirect),
         _fastPath(header.0 & 7 == 0), let table = controlOffset(header.0)
       else { return SplitQueue.notPlain }
       let memory = controlRun.memory
       header = (memory.load64(table), memory.load64(table &+ 8))
       data = (memory.load64(table &+ 16), memory.load64(table &+ 24))
       status = (memory.load64(table &+ 32), memory.load64(table &+ 40))
-      guard _fastPath(header.1 == Shape.header | 1 << 48),
+      guard _fastPath(header.1 == Shape.header &>> 16 | 1 << 48),
         _fastPath(data.1 &>> 48 == 2),
-        _fastPath(status.1 & Shape.lowMask == Shape.status)
+        _fastPath(status.1 &<< 16 == Shape.status)
       else { return SplitQueue.notPlain }
     }
     guard _fastPath(header.0 & 7 == 0), let headerOffset = controlOffset(header.0) else {
@@ -143,7 +142,7 @@ extension SplitQueue {
     else { return SplitQueue.notPlain }
     var dataOffset = dataRun.offset(data.0, length)
     if _slowPath(dataOffset == nil) {
-      refillDataRun(data.0)
+      guard refillDataRun(data.0) else { return SplitQueue.notPlain }
       dataOffset = dataRun.offset(data.0, length)
     }
     guard let dataOffset else { return SplitQueue.notPlain }
@@ -181,14 +180,13 @@ extension SplitQueue {
   }
 }
 
-/// The second words of descriptors of the common shape: length, then flags at bit 32.
+/// The second words of descriptors of the common shape, `next` shifted out: length at bit 16, flags
+/// at bit 48.
 private enum Shape {
-  /// All but `next`.
-  @inline(__always) static var lowMask: UInt64 { 0xFFFF_FFFF_FFFF }
   /// 16 bytes, NEXT.
-  @inline(__always) static var header: UInt64 { 16 | 1 << 32 }
+  @inline(__always) static var header: UInt64 { 16 << 16 | 1 << 48 }
   /// 1 byte, WRITE, the last.
-  @inline(__always) static var status: UInt64 { 1 | 2 << 32 }
+  @inline(__always) static var status: UInt64 { 1 << 16 | 2 << 48 }
   /// A table of three, INDIRECT.
-  @inline(__always) static var table: UInt64 { 48 | 4 << 32 }
+  @inline(__always) static var table: UInt64 { 48 << 16 | 4 << 48 }
 }

@@ -78,7 +78,7 @@ struct SplitQueue: ~Copyable {
   var inFlight: [UInt64: Request] = [:]
   var nextRequest: UInt64 = 0
   /// Scratch of the request that is being served, kept for its storage.
-  var scratch = Request()
+  let scratch = RequestScratch()
   var hostSegments = HostSegments()
   /// A doorbell rang and nobody has served it yet (stepped mode).
   var kicked = false

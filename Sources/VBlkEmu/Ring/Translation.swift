@@ -4,15 +4,6 @@ internal import Virtio
 
 /// Accesses of any length through the emulated IOMMU; the fast path has its own, shorter ones.
 extension SplitQueue {
-  /// The run at `address`, from the cache of data runs or from the table.
-  @inline(__always)
-  mutating func dataRun(at address: UInt64) -> Run? {
-    if address &- dataRun.base < dataRun.length { return dataRun }
-    guard let run = pages.run(at: address) else { return nil }
-    dataRun = run
-    return run
-  }
-
   /// Makes the run of headers, tables and statuses the one at `address`.
   @inline(never)
   mutating func refillControlRun(_ address: UInt64) {
@@ -20,9 +11,13 @@ extension SplitQueue {
   }
 
   /// Makes the run of data the one at `address`.
+  ///
+  /// - Returns: False if nothing is mapped there.
   @inline(never)
-  mutating func refillDataRun(_ address: UInt64) {
-    if let run = pages.run(at: address) { dataRun = run }
+  mutating func refillDataRun(_ address: UInt64) -> Bool {
+    guard let run = pages.run(at: address) else { return false }
+    dataRun = run
+    return true
   }
 
   /// Calls `body` for each piece of `address ..< address + count` that is one run in this process.
@@ -36,14 +31,14 @@ extension SplitQueue {
     var position = address
     var left = count
     while left > 0 {
-      guard let run = dataRun(at: position) else {
+      if _slowPath(position &- dataRun.base >= dataRun.length), !refillDataRun(position) {
         reportFault(position, left, direction)
         return false
       }
-      let offset = position &- run.base
-      let step = min(left, run.length &- offset)
+      let offset = position &- dataRun.base
+      let step = min(left, dataRun.length &- offset)
       unsafe body(
-        run.host + Int(truncatingIfNeeded: offset), Int(truncatingIfNeeded: step))
+        dataRun.host + Int(truncatingIfNeeded: offset), Int(truncatingIfNeeded: step))
       position &+= step
       left &-= step
     }

@@ -40,6 +40,7 @@ enum Store: Sendable {
 
   /// Reads into, or writes from, all `segments` in order.
   func transfer(_ segments: HostSegments, at offset: UInt64, writing: Bool) -> CInt {
+    if case .null = self { return 0 }
     if case .file(let store) = self, segments.count > 1 {
       return store.transfer(segments, at: offset, writing: writing)
     }

@@ -1,0 +1,93 @@
+/// What a dio moves its data through.
+///
+/// Invariants
+/// 1. The memory lives until the operation has ended: `buffer` and `list` are owned by the dio, and
+///    `memory` belongs to a caller that waits.
+/// 2. From ``SourcePlace`` on there are as many bytes as the cursor, or a bounced bio, has left:
+///    a dio's bytes are at most its source's.
+@safe
+enum DioSource {
+  /// No data, or a fixed answer.
+  case none
+  /// One DMA buffer.
+  case buffer(BlockReference)
+  /// Scatter-gather.
+  case list(SegmentStorage)
+  /// The caller's own memory, of a synchronous call: everything bounces.
+  case memory(UnsafeMutableRawPointer)
+}
+
+/// A place in a ``DioSource``.
+struct SourcePlace: Equatable {
+  /// The segment of a list; 0 otherwise.
+  var segment = 0
+  /// Bytes into the segment, buffer or memory.
+  var offset = 0
+}
+
+extension DioSource {
+  /// Copies a bounced bio's bytes between its bounce block and the source; slow path.
+  func copy(_ detail: BounceDetail, bounce: BlockReference, toSource: Bool) {
+    var done = 0
+    var place = detail.place
+    while done < detail.byteCount {
+      let (memory, count) = unsafe stretch(at: place, limit: detail.byteCount - done)
+      let bounced = unsafe bounce.base + detail.skip + done
+      if toSource {
+        unsafe memory.copyMemory(from: bounced, byteCount: count)
+      } else {
+        unsafe bounced.copyMemory(from: memory, byteCount: count)
+      }
+      done += count
+      place = advance(place, by: count)
+    }
+  }
+
+  /// The bytes at `place`, contiguous for the processor.
+  private func stretch(
+    at place: SourcePlace, limit: Int
+  ) -> (memory: UnsafeMutableRawPointer, byteCount: Int) {
+    switch self {
+    case .none: preconditionFailure("an operation without data has nothing to copy")
+    case .buffer(let block): return unsafe (block.base + place.offset, limit)
+    case .memory(let base): return unsafe (base + place.offset, limit)
+    case .list(let list):
+      let segment = list[place.segment]
+      return unsafe (
+        segment.block.base + segment.offset + place.offset,
+        min(limit, segment.byteCount - place.offset)
+      )
+    }
+  }
+
+  /// The bytes at `place`, contiguous for the device.
+  func run(at place: SourcePlace, limit: Int) -> (deviceAddress: UInt64, byteCount: Int) {
+    switch self {
+    case .none, .memory: preconditionFailure("no DMA memory to gather")
+    case .buffer(let block): return block.run(at: place.offset, limit: limit)
+    case .list(let list):
+      let segment = list[place.segment]
+      return segment.block.run(
+        at: segment.offset + place.offset, limit: min(limit, segment.byteCount - place.offset))
+    }
+  }
+
+  /// `place`, `byteCount` bytes on.
+  func advance(_ place: SourcePlace, by byteCount: Int) -> SourcePlace {
+    guard case .list(let list) = self else {
+      return SourcePlace(segment: 0, offset: place.offset + byteCount)
+    }
+    var place = place
+    var left = byteCount
+    while left > 0 {
+      let room = list[place.segment].byteCount - place.offset
+      if left < room {
+        place.offset += left
+        return place
+      }
+      left -= room
+      place = SourcePlace(segment: place.segment + 1, offset: 0)
+    }
+    return place
+  }
+}

@@ -1,0 +1,59 @@
+public import Virtio
+
+/// Descriptors, of the ring or of an indirect table: we write, the device reads; never read back.
+///
+/// Invariant: `run` holds `count` descriptors, and an index is below `count`; only debug builds
+/// check it.
+@safe
+@frozen
+@usableFromInline
+struct DescriptorTable {
+  @usableFromInline let run: SharedRun
+  @usableFromInline let count: Int
+
+  init(_ run: SharedRun, count: Int) {
+    self.run = run
+    self.count = count
+  }
+
+  var deviceAddress: UInt64 { run.deviceAddress }
+
+  func store(_ descriptor: Descriptor, at index: Int) {
+    assert(index >= 0 && index < count, "descriptor \(index) of a table of \(count)")
+    unsafe (run.base + SplitLayout.descriptorStride * index)
+      .storeBytes(of: descriptor, as: Descriptor.self)
+  }
+
+  /// The `count` descriptors from `index` on.
+  func part(at index: Int, count: Int) -> DescriptorTable {
+    assert(index >= 0 && index + count <= self.count, "descriptors beyond a table's end")
+    return DescriptorTable(
+      run.advanced(by: SplitLayout.descriptorStride * index), count: count)
+  }
+
+  /// One descriptor that stands for data in chain after chain.
+  func data(at index: Int) -> DataDescriptor {
+    assert(index >= 0 && index < count, "descriptor \(index) of a table of \(count)")
+    return DataDescriptor(run.advanced(by: SplitLayout.descriptorStride * index))
+  }
+}
+
+/// The data descriptor of a slot's plain chain. A request changes all of it but `next`.
+///
+/// Invariant: `place` is 16 bytes of a ``DescriptorTable``, and lives as long.
+@safe
+@frozen
+@usableFromInline
+struct DataDescriptor {
+  @usableFromInline let place: UnsafeMutableRawPointer
+
+  init(_ run: SharedRun) { unsafe place = run.base }
+
+  @inlinable @inline(__always)
+  func write(address: UInt64, count: UInt32, deviceWrites: Bool) {
+    let flags: DescriptorFlags = deviceWrites ? [.next, .write] : .next
+    unsafe place.storeBytes(of: address, as: UInt64.self)
+    unsafe place.storeBytes(of: count, toByteOffset: 8, as: UInt32.self)
+    unsafe place.storeBytes(of: flags.rawValue, toByteOffset: 12, as: UInt16.self)
+  }
+}
