@@ -8,7 +8,7 @@ RELEASE := .build-release
 TSAN := .build-tsan
 APT_PACKAGES := libpciaccess-dev libnuma-dev pkg-config e2fsprogs valgrind
 SOURCES := Sources Tests Package.swift Docs/Package.swift Docs/Sources Benchmarks/Package.swift \
-  Benchmarks/Sources
+  Benchmarks/Sources Examples/Package.swift Examples/Sources
 
 .PHONY: help deps build run test test-tsan lint format docs clean bench-instructions
 .DEFAULT_GOAL := help
@@ -28,8 +28,9 @@ build: deps ## Builds the release command: build/vblk
 run: build ## Copies a real ext4 image between two emulated disks, proves it, measures
 	@Examples/run.sh build/vblk
 
-test: deps ## All tests, in debug; the count is held against Tests/floor
+test: deps ## All tests, in debug, their count held against Tests/floor; then the examples
 	@.ci/test .build
+	@Examples/test.sh
 
 test-tsan: deps ## All tests under the thread sanitizer, in release (debug is blind to raw memory)
 	@.ci/test $(TSAN) -c release --sanitize=thread -Xcc -fsanitize=thread
@@ -47,4 +48,4 @@ bench-instructions: deps ## Instructions per 4 KiB read, counted by callgrind
 	@Benchmarks/instructions.sh
 
 clean: ## Removes everything that was built
-	@rm -rf .build .build-* build Docs/.build
+	@rm -rf .build .build-* build Docs/.build Benchmarks/.build Examples/.build

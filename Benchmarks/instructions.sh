@@ -6,7 +6,8 @@
 # either direction; and where the runtime was called at all in the steady state.
 set -euo pipefail
 cd "$(dirname "$0")"
-swift build -c release --product Probe --scratch-path .build 2>&1 | grep -E 'error|warning: [^v]' || true
+built=$(swift build -c release --product Probe --scratch-path .build 2>&1 </dev/null) ||
+  { echo "$built" >&2; exit 1; }
 probe=$(swift build -c release --scratch-path .build --show-bin-path)/Probe
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT

@@ -2,7 +2,7 @@
 # Builds and runs each example; one that fails, or says nothing, fails.
 set -euo pipefail
 cd "$(dirname "$0")"
-swift build --scratch-path .build 2>&1 | grep -E 'error|warning: [^v]' || true
+built=$(swift build --scratch-path .build 2>&1 </dev/null) || { echo "$built" >&2; exit 1; }
 bin=$(swift build --scratch-path .build --show-bin-path)
 ran=0
 for example in ReadSector WriteAndFlush KeepFull OwnPages DriverLibrary; do

@@ -6,7 +6,7 @@ extension Device {
   ///   - queues: Queues to set up; the string's `queues`, else 1, unless given.
   ///   - depth: Operations in flight a queue; the string's `queue-size`, else 128, unless given.
   /// - Returns: The device, with its queues set up and running.
-  /// - Throws: ``VBlkError`` with what was given, what is allowed and what to do.
+  /// - Throws: `VBlkError` with what was given, what is allowed and what to do.
   public static func open(
     _ string: String, queues: Int? = nil, depth: Int? = nil
   ) throws(VBlkError) -> Device {
@@ -29,7 +29,7 @@ extension Device {
   ///   - address: Where the device is; of its options those that shape an emulated device.
   ///   - options: How the driver runs it.
   /// - Returns: The device, with its queues set up and running.
-  /// - Throws: ``VBlkError`` with what was given, what is allowed and what to do.
+  /// - Throws: `VBlkError` with what was given, what is allowed and what to do.
   public static func open(
     _ address: DeviceAddress, options: DeviceOptions
   ) throws(VBlkError) -> Device {

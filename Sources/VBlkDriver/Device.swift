@@ -134,7 +134,7 @@ public final class Device: Sendable {
   }
 
   /// Registers the user's own pages: locks them and maps them once, so that slices of them are read
-  /// and written with no copy. They stay until ``RegisteredMemory/unregister()``.
+  /// and written with no copy. They stay until `RegisteredMemory.unregister()`.
   ///
   /// - Parameters:
   ///   - memory: The pages; any start and length, whole pages around it are taken.

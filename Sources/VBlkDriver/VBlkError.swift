@@ -28,7 +28,7 @@ public struct VBlkError: Error, Equatable, Sendable, CustomStringConvertible {
     case reset
     /// The operation took longer than its deadline; the device was reset.
     case timedOut
-    /// The device broke the protocol; the reason is in the queue's ``Queue/lastViolation``.
+    /// The device broke the protocol; ``Queue/error(for:)`` names the rule.
     case protocolViolation
     /// The device says that it transferred less than was asked for.
     case shortTransfer

@@ -53,6 +53,10 @@ struct BioRecord: ~Copyable {
   @inlinable
   var isPlain: Bool { expected != Self.never }
 
+  /// The buffer of a plain bio, owned or just reaped. By R1 there is one; only debug builds look.
+  @inlinable @inline(__always)
+  var plainBlock: BlockReference { unsafe block.unsafelyUnwrapped }
+
   @inlinable
   var isOwned: Bool { isPlain || state == .owned }
 }

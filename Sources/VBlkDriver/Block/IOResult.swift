@@ -24,7 +24,7 @@ public struct IOResult: Equatable, Sendable {
 }
 
 /// What became of a submission. `Memory` is what the operation moves its data through, a
-/// ``DMABuffer`` or a ``SegmentList``; it is never lost.
+/// `DMABuffer` or a ``SegmentList``; it is never lost.
 @frozen
 public enum Submission<Memory: ~Copyable>: ~Copyable {
   /// Accepted: the memory comes back with the operation's one ``Completion``.

@@ -285,12 +285,11 @@ extension Queue {
     counters.bytes &+= UInt64(count)
     guard
       _fastPath(
-        records[id].count.wrappingSubtract(1, ordering: .acquiringAndReleasing).newValue == 0),
-      let block = records[id].block
+        records[id].count.wrappingSubtract(1, ordering: .acquiringAndReleasing).newValue == 0)
     else { return nextSlow() }
     return Completion(
       tag: records[id].tag, result: IOResult(success: count),
-      buffer: DMABuffer(block), segments: nil)
+      buffer: DMABuffer(records[id].plainBlock), segments: nil)
   }
 
   /// Hands every finished operation to `body`, at most `limit` of them; never blocks.
