@@ -170,7 +170,7 @@ struct FeatureRuleTests {
   func configurationSize() throws {
     let most: Features = EmulatedDisk.Configuration.possible
     let cases: [(withheld: Features, needed: Int)] = [
-      ([], 60), (.writeZeroes, 48), ([.writeZeroes, .discard], 36),
+      ([], 57), (.writeZeroes, 48), ([.writeZeroes, .discard], 36),
       ([.writeZeroes, .discard, .multiQueue], 33),
       ([.writeZeroes, .discard, .multiQueue, .configWriteCache], 24),
       (most.subtracting([.version1, .accessPlatform]), 8),
