@@ -77,7 +77,8 @@ struct BlockRuleTests {
     }
   }
 
-  @Test("row 58: a capacity that changes while the device runs is read again", arguments: [64, 4096])
+  @Test(
+    "row 58: a capacity that changes while the device runs is read again", arguments: [64, 4096])
   func resized(sectors: UInt64) throws {
     let rig = try Rig()
     var queue = try rig.device.makeQueue()

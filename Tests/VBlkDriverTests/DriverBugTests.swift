@@ -9,7 +9,8 @@ import Virtio
 struct DriverBugTests {
   /// `offset <= capacity - count` wrapped where the device is smaller than the buffer, and the
   /// request reached beyond the end. Found by reading the gate against hostile-device row 22.
-  @Test("a buffer larger than the whole device went past the end", arguments: [0, 1, 3] as [UInt64])
+  @Test(
+    "a buffer larger than the whole device went past the end", arguments: [0, 1, 3] as [UInt64])
   func smallerThanTheBuffer(sectors: UInt64) throws {
     let rig = try Rig(disk: {
       for index in 0..<8 { $0.configOverrides[index] = 0 }

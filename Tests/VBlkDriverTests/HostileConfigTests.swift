@@ -42,7 +42,8 @@ struct HostileConfigTests {
   static let negotiationLies: [Lie] = [
     Lie(name: "15 FEATURES_OK refused", hostility: .refusesFeatures, causes: ["refuses"]),
     Lie(name: "15 no VERSION_1", hostility: .withoutVersion1, causes: ["VERSION_1"]),
-    Lie(name: "17 reset reads 1", script: showing(.status, 1), causes: ["reset", "status reads 1"]),
+    Lie(
+      name: "17 reset reads 1", script: showing(.status, 1), causes: ["reset", "status reads 1"]),
     Lie(
       name: "17 reset reads 255", script: showing(.status, 255), causes: ["status reads 255"],
       isGone: true),

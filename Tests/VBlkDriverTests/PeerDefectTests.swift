@@ -22,7 +22,7 @@ struct PeerDefectTests {
   }
 
   @Test("P01 300 segments on a ring of 256 with seg_max 126 end, and the queue goes on")
-  func P01() throws {
+  func p01() throws {
     let rig = try Rig(disk: { $0.queueSize = 256 }, options: { $0.depth = 256 })
     var queue = try rig.device.makeQueue()
     guard case .queued = queue.submitRead(at: 0, into: try Self.list(rig, 300), tag: 1) else {
@@ -38,7 +38,7 @@ struct PeerDefectTests {
   }
 
   @Test("P02 a discard of 4 TiB is split; a full ring and an impossible request differ")
-  func P02() throws {
+  func p02() throws {
     let tebibyte = UInt64(1) << 40
     let rig = try Rig(
       disk: {
@@ -62,7 +62,7 @@ struct PeerDefectTests {
   }
 
   @Test("P03 any number of segments on any ring ends or is refused")
-  func P03() throws {
+  func p03() throws {
     for size in [1, 2, 4, 8, 16, 64] {
       for indirect in [true, false] where indirect || size >= 4 {
         let rig = try Rig(
@@ -92,7 +92,7 @@ struct PeerDefectTests {
   }
 
   @Test("P04 a ring of N holds N indirect requests, floor(N/3) chained ones")
-  func P04() throws {
+  func p04() throws {
     for size in [4, 8, 128, 256] {
       for indirect in [true, false] {
         let rig = try Rig(
@@ -115,7 +115,7 @@ struct PeerDefectTests {
   }
 
   @Test("P09 a kick is sent exactly when the batch crosses avail_event, across the index's wrap")
-  func P09() throws {
+  func p09() throws {
     let (rig, _) = try Gate.rig()
     var kicks = 0
     var wrapped = 0
@@ -146,7 +146,7 @@ struct PeerDefectTests {
   }
 
   @Test("P11 a polling driver asks for no interrupt, also once round the index", arguments: [1, 8])
-  func P11(depth: Int) throws {
+  func p11(depth: Int) throws {
     for eventIndex in [true, false] {
       let rig = try Rig(
         disk: { if !eventIndex { $0.withheld = .eventIndex } }, options: { $0.depth = depth })
@@ -172,7 +172,7 @@ struct PeerDefectTests {
   }
 
   @Test("P14 a capacity that changes between its halves is read again")
-  func P14() throws {
+  func p14() throws {
     let configuration = {
       var configuration = EmulatedDisk.Configuration(.null(byteCount: ((1 << 32) - 1) << 9))
       configuration.name = "P14"
@@ -191,7 +191,7 @@ struct PeerDefectTests {
   }
 
   @Test("P17 size_max 0 limits nothing: a read of 1 MiB is one request of one segment")
-  func P17() throws {
+  func p17() throws {
     let rig = try Rig(disk: {
       $0.sizeMax = 0
       $0.mode = .stepped
@@ -208,10 +208,12 @@ struct PeerDefectTests {
   }
 
   @Test("P18 a discard whose end overflows is refused; a big one is split to the device's limit")
-  func P18() throws {
+  func p18() throws {
     let rig = try Rig(disk: { $0.maxDiscardSectors = 64 })
     var queue = try rig.device.makeQueue()
-    for (offset, count) in [(512, UInt64.max - 511), (UInt64.max - 511, 512), (UInt64.max - 511, 1024)]
+    for (offset, count) in [
+      (512, UInt64.max - 511), (UInt64.max - 511, 512), (UInt64.max - 511, 1024),
+    ]
       as [(UInt64, UInt64)]
     {
       let submission = queue.submitDiscard(at: offset, byteCount: count, tag: 1)
@@ -224,7 +226,7 @@ struct PeerDefectTests {
   }
 
   @Test("P31 driver and device in one process: a write ends, inline and with a thread")
-  func P31() throws {
+  func p31() throws {
     for mode in [EmulatedDisk.Mode.inline, .threaded] {
       let rig = try Rig(disk: { $0.mode = mode })
       var queue = try rig.device.makeQueue()

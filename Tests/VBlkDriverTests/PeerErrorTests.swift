@@ -8,7 +8,7 @@ import Virtio
 @Suite("Defects of peers: memory, errors, ways out")
 struct PeerErrorTests {
   @Test("P21 each run of a scattered buffer is a segment of its own, and the data is right")
-  func P21() throws {
+  func p21() throws {
     let rig = try Rig(options: { $0.layout = .scattered(runByteCount: 4096, seed: 3) })
     var queue = try rig.device.makeQueue()
     var buffer = try rig.buffer(65536)
@@ -34,7 +34,7 @@ struct PeerErrorTests {
   }
 
   @Test("P22 memory that the device has not mapped is refused, and nothing is shown to it")
-  func P22() throws {
+  func p22() throws {
     let rig = try Rig()
     var queue = try rig.device.makeQueue()
     let foreign = try Rig()
@@ -65,7 +65,7 @@ struct PeerErrorTests {
   }
 
   @Test("P23 a bad range is refused with offset, length, block size and capacity")
-  func P23() throws {
+  func p23() throws {
     let rig = try Rig(disk: { $0.blockSize = 4096 })
     var queue = try rig.device.makeQueue()
     #expect(queue.submitDiscard(at: 512, byteCount: 4096, tag: 1) == .refused(.invalidArgument))
@@ -88,7 +88,7 @@ struct PeerErrorTests {
   }
 
   @Test("P25 an error is that error whatever length comes with it; UNSUPP and IOERR differ")
-  func P25() throws {
+  func p25() throws {
     for (status, code) in [(1, .ioError), (2, .unsupported)] as [(UInt8, VBlkError.Code)] {
       for length in [0, 1, 4097] as [UInt32] {
         let (rig, _) = try Gate.rig()
@@ -137,7 +137,7 @@ struct PeerErrorTests {
   }
 
   @Test("P28 a failure at each step of opening: a typed error, closed once, nothing mapped")
-  func P28() throws {
+  func p28() throws {
     var steps = 0
     for step in 0..<500 {
       var script = RecordingFunction.Script()

@@ -176,7 +176,8 @@ struct QueueRuleTests {
     script.load = { register, _, value in register == .queueVector ? 0 : value }
     let (error, function) = try Rig.refusal(script: script)
     #expect(error?.code == .deviceUnavailable)
-    #expect(error?.cause.contains("vector 65535 for queue 0") == true, "\(error?.cause ?? "opened")")
+    #expect(
+      error?.cause.contains("vector 65535 for queue 0") == true, "\(error?.cause ?? "opened")")
     #expect(function.events.stores(.queueEnable).isEmpty)
     #expect(function.closes == 1)
   }
@@ -199,7 +200,8 @@ struct QueueRuleTests {
     var few = RecordingFunction.Script()
     few.load = { register, _, value in register == .queueCount ? 2 : value }
     let cases: [(RecordingFunction.Script, Features, Int)] = [
-      (RecordingFunction.Script(), [], 4), (few, [], 2), (RecordingFunction.Script(), .multiQueue, 1),
+      (RecordingFunction.Script(), [], 4), (few, [], 2),
+      (RecordingFunction.Script(), .multiQueue, 1),
     ]
     for (script, withheld, available) in cases {
       let (error, function) = try Rig.refusal(

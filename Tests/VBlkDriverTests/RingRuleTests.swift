@@ -174,7 +174,8 @@ struct RingRuleTests {
     }
   }
 
-  @Test("row 46: INDIRECT only where negotiated, never nested, never with NEXT", arguments: Shape.all)
+  @Test(
+    "row 46: INDIRECT only where negotiated, never nested, never with NEXT", arguments: Shape.all)
   func indirect(shape: Shape) throws {
     let rig = try shape.open()
     #expect(rig.device.info.accepted.contains(.indirectDescriptors) == shape.isIndirect)
