@@ -4,8 +4,8 @@ import Virtio
 
 @testable import VBlkDriver
 
-/// Devices that misbehave while they run: rows 1-9, 12-14, 28, 30 and 34 of the hostile-device table
-/// (facts/virtio.md, 4.2), T30, T35 and T36 of facts/dio.md.
+/// Devices that misbehave while they run: rows 1-9, 12-14, 28, 30 and 34 of the hostile-device
+/// table (facts/virtio.md, 4.2), T30, T35 and T36 of facts/dio.md.
 @Suite("Hostile devices: while running")
 struct HostileRunTests {
   /// A switch of the emulator's, what a read then ends with, and the reason that the queue gives.
@@ -64,7 +64,7 @@ struct HostileRunTests {
           #expect(codes.contains(.protocolViolation))
           #expect(codes.isSubset(of: [.protocolViolation, .shortTransfer]))
         case .usedIndexGoesBack:
-          // In a batch it overwrites two entries that nobody has seen: these never end by themselves.
+          // In a batch it overwrites two entries that nobody has seen: only their deadline is left.
           #expect(codes.isSubset(of: [.timedOut, .reset]) && !codes.isEmpty)
         case .usedLengthShort: #expect(codes.isSubset(of: [.shortTransfer]))
         default:
