@@ -59,7 +59,7 @@ public final class Device: Sendable {
       rings = opened.rings
       info = opened.info
       capacity = Atomic(opened.info.capacityBytes)
-      configGeneration = Atomic(transport.configGeneration)
+      configGeneration = Atomic(opened.generation)
       control = Mutex(
         Control(
           queues: opened.queues, isHandedOut: opened.queues.map { _ in false },
@@ -85,22 +85,24 @@ public final class Device: Sendable {
   ///
   /// - Throws: ``VBlkError`` `.busy` where all are handed out, `.closed` after ``close()``.
   public func makeQueue() throws(VBlkError) -> Queue {
-    let chosen: QueueMemory? = try control.withLock { control throws(VBlkError) in
+    let chosen: (memory: QueueMemory, doorbell: Doorbell, epoch: UInt32)?
+    chosen = try control.withLock { control throws(VBlkError) in
       guard !control.isClosed else {
         throw VBlkError(.closed, "\(info.name) is closed", remedy: "open it again")
       }
       let index = control.queues.indices.first { !control.isHandedOut[$0] && control.isClean[$0] }
-      guard let index else { return nil }
+      guard let index, let doorbell = control.queues[index].doorbell else { return nil }
+      // While the device stands still it counts as swept: it has nothing that could be in flight.
       control.isHandedOut[index] = true
-      control.isSwept[index] = false
-      return control.queues[index]
+      return (control.queues[index], doorbell, epochWord.load(ordering: .acquiring))
     }
-    guard let chosen, let doorbell = chosen.doorbell else {
+    guard let chosen else {
       throw VBlkError(
         .busy, "all \(info.queueSizes.count) queues of \(info.name) are handed out",
         remedy: "open the device with more queues (it has \(info.availableQueues)), or share one")
     }
-    return Queue(memory: chosen, device: self, doorbell: doorbell)
+    return Queue(
+      memory: chosen.memory, device: self, doorbell: chosen.doorbell, epoch: chosen.epoch)
   }
 
   /// Takes a queue back. With nothing in flight it can be handed out again at once.
@@ -187,14 +189,15 @@ public final class Device: Sendable {
   /// The capacity where it has changed since the queues were told, read again when the
   /// configuration's generation has moved.
   func refreshedCapacity() -> UInt64? {
-    let generation = transport.configGeneration
-    guard generation != configGeneration.load(ordering: .relaxed) else { return capacityBytes }
-    guard let sectors = try? transport.stableConfig({ transport.configField(0, width: 8) }),
-      sectors <= UInt64(Int.max) >> Sector.shift
+    guard transport.configGeneration != configGeneration.load(ordering: .relaxed) else {
+      return capacityBytes
+    }
+    guard let read = try? transport.stableConfig({ transport.configField(0, width: 8) }),
+      read.value <= UInt64(Int.max) >> Sector.shift
     else { return nil }
-    configGeneration.store(generation, ordering: .relaxed)
-    capacity.store(sectors << Sector.shift, ordering: .relaxed)
-    return sectors << Sector.shift
+    configGeneration.store(read.generation, ordering: .relaxed)
+    capacity.store(read.value << Sector.shift, ordering: .relaxed)
+    return read.value << Sector.shift
   }
 }
 
@@ -292,6 +295,7 @@ extension Device {
         }
         transport.addStatus(.driverOK)
         capacity.store(again.config.capacity << Sector.shift, ordering: .relaxed)
+        configGeneration.store(again.config.generation, ordering: .relaxed)
         for (index, queue) in control.queues.enumerated() where control.isSwept[index] {
           queue.enabledEpoch.store(epoch, ordering: .releasing)
         }
@@ -324,6 +328,7 @@ private func keepForEver(_ object: AnyObject) { _ = unsafe Unmanaged.passRetaine
 extension Device {
   private struct Opened {
     let info: DeviceInfo
+    let generation: UInt8
     let memory: DMAArena
     let rings: DMAArena
     let queues: [QueueMemory]
@@ -389,8 +394,8 @@ extension Device {
     }
     transport.addStatus(.driverOK)
     return Opened(
-      info: describe(transport, agreed, available, layouts), memory: memory, rings: rings,
-      queues: queues)
+      info: describe(transport, agreed, available, layouts),
+      generation: agreed.config.generation, memory: memory, rings: rings, queues: queues)
   }
 
   private static func layout(

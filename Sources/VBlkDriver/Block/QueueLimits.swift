@@ -70,11 +70,12 @@ public struct QueueLimits: Equatable, Sendable {
     return Int(size)
   }
 
-  /// A limit in sectors as bytes, whole blocks; 0 sectors means unlimited (as Linux reads it).
+  /// A limit in sectors as bytes, whole blocks; 0 sectors means unlimited (as Linux reads it). 0
+  /// bytes, no such request, where the limit is less than a block.
   private static func bytes(_ sectors: UInt32, _ block: Int) -> Int {
     let most = Int(UInt32.max) << 9
     let bytes = sectors == 0 ? most : Int(sectors) << 9
-    return max(block, bytes & ~(block - 1))
+    return bytes & ~(block - 1)
   }
 }
 
@@ -95,6 +96,8 @@ struct BlockConfigSnapshot: Equatable, Sendable {
   var maxWriteZeroesSectors: UInt32 = 0
   var maxWriteZeroesSegments: UInt32 = 0
   var writeZeroesMayUnmap: UInt8 = 0
+  /// The configuration's generation that all of them are of.
+  var generation: UInt8 = 0
 
   /// Reads each field that a feature gates (virtio 1.2, 5.2.4), all of one generation.
   init(_ transport: VirtioPCITransport, features: Features) throws(VBlkError) {
@@ -106,7 +109,9 @@ struct BlockConfigSnapshot: Equatable, Sendable {
           + "features need \(needed)",
         remedy: "the device is faulty")
     }
-    self = try transport.stableConfig { Self(reading: transport, features) }
+    let read = try transport.stableConfig { Self(reading: transport, features) }
+    self = read.value
+    generation = read.generation
   }
 
   private init(reading transport: VirtioPCITransport, _ features: Features) {

@@ -78,7 +78,7 @@ extension Queue {
     lastUsed &+= 1
     var code = VBlkError.Code(status: status)
     // Success needs the right length too; a write's may be reported as 0 (legacy devices).
-    if code == nil, records[id].operation == .read, length != writable {
+    if code == nil, records[id].operation.deviceWrites, length != writable {
       code = .shortTransfer
     }
     endBio(id, code: code)

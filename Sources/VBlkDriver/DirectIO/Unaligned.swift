@@ -201,10 +201,11 @@ extension Queue {
     updateFastPath()
   }
 
-  /// Opens the fast path where nothing forbids it: no reset, no waiting dio, no lock held.
+  /// Opens the fast path where nothing forbids it: no reset, no waiting dio, no lock held. What is
+  /// plain is never more than the whole device: the gate subtracts it from the capacity.
   mutating func updateFastPath() {
     let isOpen = state.stalledCount == 0 && state.lockHolders == 0
-    let plain = UInt64(min(limits.maxSegmentSize, limits.maxBioBytes))
+    let plain = min(capacity, UInt64(min(limits.maxSegmentSize, limits.maxBioBytes)))
     maxReadBytes = isOpen ? plain : 0
     maxWriteBytes = isOpen && !device.info.isReadOnly ? plain : 0
   }

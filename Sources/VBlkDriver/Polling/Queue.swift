@@ -48,14 +48,16 @@ public struct Queue: ~Copyable {
   // The slow path's own.
   var state = QueueState()
 
-  init(memory: QueueMemory, device: Device, doorbell: Doorbell) {
+  /// A queue of the device as it is in `epoch`; where it stands still, the queue does too.
+  init(memory: QueueMemory, device: Device, doorbell: Doorbell, epoch: UInt32) {
+    let isRunning = memory.enabledEpoch.load(ordering: .acquiring) == epoch
     self.memory = memory
     self.device = device
     self.doorbell = doorbell
     ring = memory.ring
     records = memory.records
     requests = memory.requests
-    epoch = device.epochWord.load(ordering: .acquiring)
+    self.epoch = epoch
     arena = device.memory.number
     headLimit = UInt32(memory.layout.size)
     eventIndex = device.info.accepted.contains(.eventIndex)
@@ -66,10 +68,11 @@ public struct Queue: ~Copyable {
     maxWriteBytes = 0
     freeHead = BioRecord.none
     freeCount = 0
-    availShadow = memory.saved.avail
-    availPublished = memory.saved.avail
-    lastUsed = memory.saved.used
-    usedSeen = memory.saved.used
+    let saved = isRunning ? memory.saved : QueueMemory.SavedIndexes()
+    availShadow = saved.avail
+    availPublished = saved.avail
+    lastUsed = saved.used
+    usedSeen = saved.used
     state.freeDio = 0
     for slot in (0..<memory.layout.slotCount).reversed() {
       let head = UInt32(slot * memory.layout.headStride)
@@ -78,7 +81,12 @@ public struct Queue: ~Copyable {
     }
     freeCount = memory.layout.slotCount
     updateFastPath()
-    ring.suppressInterrupts(lastUsed: lastUsed, eventIndex: eventIndex)
+    if isRunning {
+      ring.suppressInterrupts(lastUsed: lastUsed, eventIndex: eventIndex)
+    } else {
+      state.isStopped = true
+      freeCount -= Limits.closedOffset
+    }
   }
 
   /// A copy of a queue that is going away, which can be changed where a deinit can't.

@@ -3,6 +3,10 @@ extension Queue {
   /// Looks at the clock and, when a tick has passed, at deadlines, lost kicks, the device's health
   /// and its configuration.
   mutating func slowTick() {
+    // An event that stands still asks for an interrupt once round the index: it moves along.
+    if eventIndex, !state.isStopped {
+      ring.suppressInterrupts(lastUsed: lastUsed, eventIndex: true)
+    }
     let now = device.now()
     guard now &- state.tickNanoseconds >= Limits.tickNanoseconds else { return }
     advanceTick(to: now)
@@ -14,7 +18,10 @@ extension Queue {
       device.stop(failure, because: "queue \(index) found the device in that state")
       return followReset()
     }
-    if let bytes = device.refreshedCapacity() { capacity = bytes }
+    if let bytes = device.refreshedCapacity(), bytes != capacity {
+      capacity = bytes
+      updateFastPath()
+    }
     guard availPublished != lastUsed else {
       state.idleTicks = 0
       return

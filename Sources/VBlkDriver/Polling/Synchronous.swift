@@ -121,7 +121,9 @@ extension Queue {
     _ operation: Operation, at offset: UInt64, _ count: UInt64, _ source: DioSource,
     durable: Bool = false, rangeFlags: UInt32 = 0
   ) throws(VBlkError) -> Int {
+    // After a reset the slow way goes on where this queue was the last to sweep.
     if case .buffer(let block) = source, !durable, rangeFlags == 0,
+      device.epochWord.load(ordering: .relaxed) == epoch,
       isPlain(offset, count, block, operation == .read ? maxReadBytes : maxWriteBytes)
     {
       let result = waitPlain(operation, at: offset, block, count)

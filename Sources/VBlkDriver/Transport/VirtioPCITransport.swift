@@ -81,9 +81,12 @@ final class VirtioPCITransport: Sendable {
     DeviceStatus(rawValue: UInt8(truncatingIfNeeded: read(CommonConfig.deviceStatus, width: 1)))
   }
 
-  /// Adds `bits` to the status; a driver never clears one (virtio 1.2, 2.1.1).
+  /// Adds `bits` to the status; a driver never clears one (virtio 1.2, 2.1.1). Nothing is written
+  /// where the function is gone: its all ones are no bits to keep.
   func addStatus(_ bits: DeviceStatus) {
-    write(CommonConfig.deviceStatus, width: 1, UInt32(status.union(bits).rawValue))
+    let now = status
+    guard now != .removed else { return }
+    write(CommonConfig.deviceStatus, width: 1, UInt32(now.union(bits).rawValue))
   }
 
   /// Writes 0 to the status and waits until it reads 0 (virtio 1.2, 2.4.1 and 4.1.4.3.2).
@@ -141,11 +144,13 @@ final class VirtioPCITransport: Sendable {
 
   /// Calls `body`, which reads fields, until the generation is the same before and after it
   /// (virtio 1.2, 2.5.3); a bounded number of times.
-  func stableConfig<T>(_ body: () -> T) throws(VBlkError) -> T {
+  ///
+  /// - Returns: What `body` read, and the generation that it is of.
+  func stableConfig<T>(_ body: () -> T) throws(VBlkError) -> (value: T, generation: UInt8) {
     for _ in 0..<Limits.configRetries {
       let before = configGeneration
       let value = body()
-      if configGeneration == before { return value }
+      if configGeneration == before { return (value, before) }
     }
     throw VBlkError(
       .deviceUnavailable,
