@@ -27,6 +27,8 @@ public final class Device: Sendable {
   private let configGeneration: Atomic<UInt8>
   private let stopCodeValue = Atomic<UInt8>(0)
   private let quarantined = Atomic<Bool>(false)
+  /// Operations that the device answered with UNSUPP, a bit each.
+  private let turnedOff = Atomic<UInt8>(0)
   private let control: Mutex<Control>
 
   private enum Phase: UInt8 { case running, stopped, dead }
@@ -170,6 +172,16 @@ public final class Device: Sendable {
   var capacityBytes: UInt64 { capacity.load(ordering: .relaxed) }
 
   var isQuarantined: Bool { quarantined.load(ordering: .relaxed) }
+
+  /// A device that does not know an operation which it offered is not asked again.
+  func turnOff(_ operation: Operation) {
+    guard operation == .discard || operation == .writeZeroes else { return }
+    turnedOff.bitwiseOr(1 << operation.rawValue, ordering: .relaxed)
+  }
+
+  func isOff(_ operation: Operation) -> Bool {
+    turnedOff.load(ordering: .relaxed) >> operation.rawValue & 1 == 1
+  }
 
   func now() -> UInt64 { options.clock() }
 
@@ -379,6 +391,11 @@ extension Device {
     } catch {
       throw VBlkError(error)
     }
+    // A failure from here on must not free memory that the device knows of.
+    defer {
+      if !transport.status.contains(.driverOK) { try? function.setBusMaster(false) }
+      withExtendedLifetime((rings, memory)) {}
+    }
     let queues = try layouts.enumerated().map { index, layout throws(VBlkError) in
       try QueueMemory(
         index: index, layout: layout, arena: rings, bounceBlocks: options.bounceBlocks,
@@ -393,9 +410,20 @@ extension Device {
           vector: VirtioPCI.noVector))
     }
     transport.addStatus(.driverOK)
+    report(agreed, function.name, options)
     return Opened(
       info: describe(transport, agreed, available, layouts),
       generation: agreed.config.generation, memory: memory, rings: rings, queues: queues)
+  }
+
+  /// Says once what a device offers and can't mean.
+  private static func report(_ agreed: Negotiation, _ name: String, _ options: DeviceOptions) {
+    if agreed.accepted.contains(.sizeMax), agreed.config.sizeMax == 0 {
+      options.logger.notice("\(name) offers size_max 0; taken as no limit")
+    }
+    if agreed.accepted.contains(.segMax), agreed.config.segMax == 0 {
+      options.logger.notice("\(name) offers seg_max 0; taken as one segment")
+    }
   }
 
   private static func layout(
