@@ -20,7 +20,9 @@ public final class Device: Sendable {
   /// Moves once with every stop; queues compare it with their own at each kick and look.
   @usableFromInline let epochWord = Atomic<UInt32>(0)
   private let transport: VirtioPCITransport
-  private let rings: DMAArena
+  /// DMA memory of the driver's own: rings, request headers, bounce blocks.
+  public let ringMemory: DMAArena
+  let interrupts: Interrupts?
   private let options: DeviceOptions
   private let phase = Atomic<UInt8>(Phase.running.rawValue)
   private let capacity: Atomic<UInt64>
@@ -58,7 +60,8 @@ public final class Device: Sendable {
       self.transport = transport
       self.options = options
       memory = opened.memory
-      rings = opened.rings
+      ringMemory = opened.rings
+      interrupts = opened.interrupts
       info = opened.info
       capacity = Atomic(opened.info.capacityBytes)
       configGeneration = Atomic(opened.generation)
@@ -293,16 +296,13 @@ extension Device {
             .deviceUnavailable, "\(info.name) came back with other features or limits",
             remedy: "open it again")
         }
+        try Self.connectConfiguration(transport, interrupts)
         for (index, queue) in control.queues.enumerated() {
           guard control.isSwept[index] else {
             options.logger.error("queue \(index) of \(info.name) has not swept; left out")
             continue
           }
-          queue.prepare()
-          queue.install(
-            try transport.enableQueue(
-              index, size: queue.layout.size, addresses: queue.addresses,
-              vector: VirtioPCI.noVector))
+          try Self.enable(queue, transport, interrupts)
           if !control.isHandedOut[index] { control.isClean[index] = true }
         }
         transport.addStatus(.driverOK)
@@ -325,7 +325,7 @@ extension Device {
   private func quarantine() {
     quarantined.store(true, ordering: .releasing)
     keepForEver(memory)
-    keepForEver(rings)
+    keepForEver(ringMemory)
     control.withLock { control in
       for queue in control.queues { keepForEver(queue) }
     }
@@ -344,6 +344,7 @@ extension Device {
     let memory: DMAArena
     let rings: DMAArena
     let queues: [QueueMemory]
+    let interrupts: Interrupts?
   }
 
   private static func bringUp(
@@ -401,19 +402,40 @@ extension Device {
         index: index, layout: layout, arena: rings, bounceBlocks: options.bounceBlocks,
         blockSize: agreed.limits.logicalBlockSize)
     }
-    _ = transport.setConfigVector(VirtioPCI.noVector)
-    for queue in queues {
-      queue.prepare()
-      queue.install(
-        try transport.enableQueue(
-          queue.index, size: queue.layout.size, addresses: queue.addresses,
-          vector: VirtioPCI.noVector))
-    }
+    let interrupts =
+      options.interrupts ? try Interrupts(function, queues: options.queues) : nil
+    try connectConfiguration(transport, interrupts)
+    for queue in queues { try enable(queue, transport, interrupts) }
     transport.addStatus(.driverOK)
     report(agreed, function.name, options)
     return Opened(
       info: describe(transport, agreed, available, layouts),
-      generation: agreed.config.generation, memory: memory, rings: rings, queues: queues)
+      generation: agreed.config.generation, memory: memory, rings: rings, queues: queues,
+      interrupts: interrupts)
+  }
+
+  /// Gives the device a queue, with its vector where interrupts are wanted.
+  private static func enable(
+    _ queue: QueueMemory, _ transport: VirtioPCITransport, _ interrupts: Interrupts?
+  ) throws(VBlkError) {
+    queue.prepare()
+    queue.install(
+      try transport.enableQueue(
+        queue.index, size: queue.layout.size, addresses: queue.addresses,
+        vector: interrupts?.vector(ofQueue: queue.index) ?? VirtioPCI.noVector))
+  }
+
+  /// Vector 0 for configuration changes, read back (virtio 1.2, 4.1.5.1.2).
+  private static func connectConfiguration(
+    _ transport: VirtioPCITransport, _ interrupts: Interrupts?
+  ) throws(VBlkError) {
+    let accepted = transport.setConfigVector(interrupts == nil ? VirtioPCI.noVector : 0)
+    guard accepted || interrupts == nil else {
+      throw VBlkError(
+        .deviceUnavailable,
+        "\(transport.function.name) refused vector 0 for configuration changes",
+        remedy: "poll it: open it without interrupts")
+    }
   }
 
   /// Says once what a device offers and can't mean.

@@ -4,7 +4,7 @@ extension Queue {
   /// and its configuration.
   mutating func slowTick() {
     // An event that stands still asks for an interrupt once round the index: it moves along.
-    if eventIndex, !state.isStopped {
+    if eventIndex, !state.isStopped, !state.isArmed {
       ring.suppressInterrupts(lastUsed: lastUsed, eventIndex: true)
     }
     let now = device.now()
