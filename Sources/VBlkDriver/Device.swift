@@ -296,7 +296,8 @@ extension Device {
             .deviceUnavailable, "\(info.name) came back with other features or limits",
             remedy: "open it again")
         }
-        try Self.connectConfiguration(transport, interrupts)
+        // A reset has unmapped every vector; without interrupts that is what is wanted.
+        if interrupts != nil { try Self.connectConfiguration(transport, interrupts) }
         for (index, queue) in control.queues.enumerated() {
           guard control.isSwept[index] else {
             options.logger.error("queue \(index) of \(info.name) has not swept; left out")
@@ -393,8 +394,9 @@ extension Device {
       throw VBlkError(error)
     }
     // A failure from here on must not free memory that the device knows of.
+    var isUp = false
     defer {
-      if !transport.status.contains(.driverOK) { try? function.setBusMaster(false) }
+      if !isUp { try? function.setBusMaster(false) }
       withExtendedLifetime((rings, memory)) {}
     }
     let queues = try layouts.enumerated().map { index, layout throws(VBlkError) in
@@ -407,6 +409,7 @@ extension Device {
     try connectConfiguration(transport, interrupts)
     for queue in queues { try enable(queue, transport, interrupts) }
     transport.addStatus(.driverOK)
+    isUp = true
     report(agreed, function.name, options)
     return Opened(
       info: describe(transport, agreed, available, layouts),
