@@ -82,7 +82,7 @@ extension DeviceQueue {
     while request.span < packed.size {
       let slot = packed.slot
       guard packed.isAvailable(word) else { return brokenList(.listNotAvailable, slot, first) }
-      let descriptor = Descriptor(packed: (packed.words(slot).0, word))
+      let descriptor = Descriptor(packed: (packed.nextAddress, word))
       guard !packed.isFull else { return brokenList(.ringOverrun, slot, first) }
       packed.take(1)
       request.span += 1

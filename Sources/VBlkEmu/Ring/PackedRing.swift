@@ -79,6 +79,10 @@ struct PackedRing {
     descriptors.load64Acquire(slot &* PackedLayout.descriptorStride &+ PackedLayout.lengthOffset)
   }
 
+  /// The address in the descriptor at `slot`.
+  @inline(__always)
+  var nextAddress: UInt64 { descriptors.load64(slot &* PackedLayout.descriptorStride) }
+
   /// The two words of descriptor `index`, which is less than the size.
   @inline(__always)
   func words(_ index: Int) -> (UInt64, UInt64) {
@@ -134,17 +138,17 @@ struct PackedRing {
   /// Writes the next used descriptor, and goes on by as many slots as its buffer took; the driver
   /// sees it when the first one since the last publication is published.
   mutating func push(_ element: UsedElement) {
-    let index = usedIndex
+    let index = index(before: behind)
     let bits = index < size ? PackedRing.turnBits : 0
     put((element.packedWord | bits) ^ element.disguise, at: index < size ? index : index - size)
     pushed += element.span
     behind -= element.span
   }
 
-  /// Where the next used descriptor goes, counted over two turns, after which places repeat.
-  private var usedIndex: Int {
+  /// The place some slots before `slot`, counted over two turns, after which places repeat.
+  private func index(before count: Int) -> Int {
     let next = slot + (isFirstTurn ? 0 : size)
-    let index = (next - behind) % (2 * size)
+    let index = (next - count) % (2 * size)
     return index < 0 ? index + 2 * size : index
   }
 
@@ -211,7 +215,7 @@ struct PackedRing {
   /// `wrap` says, among them.
   private func passed(event: Int, wrap: Bool) -> Bool {
     let asked = event + (wrap ? 0 : size)
-    let now = usedIndex
+    let now = index(before: behind + pushed)
     let distance = now > asked ? now - asked : now - asked + 2 * size
     return distance <= undecided
   }

@@ -49,9 +49,8 @@ extension DeviceQueue {
         _fastPath(status.1 &<< 16 == Shape.status)
       else { return DeviceQueue.notPlain }
     }
-    let segment = PlainData(
-      address: data.0, length: data.1 & 0xFFFF_FFFF, flags: data.1 &>> 32 & 0xFFFF)
     var element = UsedElement(id: head, span: 1, written: 0, isFull: false)
+    let segment = PlainData(data, flags: data.1 &>> 32 & 0xFFFF)
     let moved = movePlain(header.0, segment, status.0, &element)
     if _fastPath(moved != DeviceQueue.notPlain) { pushUsed(element, packed: false) }
     return moved
@@ -66,48 +65,45 @@ extension DeviceQueue {
 
   @inline(__always)
   private mutating func servePlainPacked() -> UInt64 {
-    // Second words without what differs from turn to turn; of the last one the id is ours.
+    // Of second words all is compared but ids, and of data the length; what differs is not 0.
     let word = packed.nextWord ^ packed.availableBits
-    let header: (UInt64, UInt64)
-    let data: PlainData
-    var status: (UInt64, UInt64)
-    let span: Int
-    if word & PackedShape.withoutID == PackedShape.header {
-      guard _fastPath(packed.slot &+ 3 <= packed.size) else { return DeviceQueue.notPlain }
-      header = (packed.words(packed.slot).0, word)
-      let second = packed.words(packed.slot &+ 1)
-      status = packed.words(packed.slot &+ 2)
-      let flags = (second.1 ^ packed.availableBits) &>> 48
-      data = PlainData(address: second.0, length: second.1 & 0xFFFF_FFFF, flags: flags)
-      status.1 ^= packed.availableBits
-      span = 3
-    } else {
-      guard _fastPath(word & PackedShape.withoutID == PackedShape.table), _fastPath(indirect)
+    if word & PackedShape.isTable != 0 {
+      let address = packed.nextAddress
+      guard _fastPath(word & PackedShape.withoutID == PackedShape.table), _fastPath(indirect),
+        _fastPath(address & 7 == 0), let table = controlOffset(address)
       else { return DeviceQueue.notPlain }
-      let address = packed.words(packed.slot).0
-      guard _fastPath(address & 7 == 0), let table = controlOffset(address) else {
-        return DeviceQueue.notPlain
-      }
       let memory = controlRun.memory
-      header = memory.loadPair(table)
-      let second = memory.loadPair(table &+ 16)
-      status = memory.loadPair(table &+ 32)
-      guard _fastPath(header.1 & PackedShape.withoutID == 16),
-        _fastPath(second.1 &>> 48 & ~2 == 0)
-      else { return DeviceQueue.notPlain }
-      data = PlainData(
-        address: second.0, length: second.1 & 0xFFFF_FFFF, flags: second.1 &>> 48 | 1)
-      span = 1
+      let header = memory.loadPair(table)
+      let data = memory.loadPair(table &+ 16)
+      let status = memory.loadPair(table &+ 32)
+      let other =
+        (header.1 ^ PackedShape.first | status.1 ^ PackedShape.last) & PackedShape.withoutID
+        | data.1 & PackedShape.otherFlags
+      guard _fastPath(other == 0) else { return DeviceQueue.notPlain }
+      return movePacked(word, 1, header.0, PlainData(data, flags: data.1 &>> 48 | 1), status.0)
     }
-    guard _fastPath(status.1 & PackedShape.withoutID == PackedShape.status) else {
-      return DeviceQueue.notPlain
-    }
-    let id = Int(truncatingIfNeeded: (span == 3 ? status.1 : word) &>> 32 & 0xFFFF)
+    guard _fastPath(packed.slot &+ 3 <= packed.size) else { return DeviceQueue.notPlain }
+    let header = packed.nextAddress
+    let data = packed.words(packed.slot &+ 1)
+    let status = packed.words(packed.slot &+ 2)
+    let last = status.1 ^ packed.availableBits
+    let other = (word ^ PackedShape.header | last ^ PackedShape.last) & PackedShape.withoutID
+    guard _fastPath(other == 0) else { return DeviceQueue.notPlain }
+    let flags = (data.1 ^ packed.availableBits) &>> 48
+    return movePacked(last, 3, header, PlainData(data, flags: flags), status.0)
+  }
+
+  /// Serves a list of `span` descriptors whose id stands in `word`.
+  @inline(__always)
+  private mutating func movePacked(
+    _ word: UInt64, _ span: Int, _ header: UInt64, _ data: PlainData, _ status: UInt64
+  ) -> UInt64 {
+    let id = Int(truncatingIfNeeded: word &>> 32 & 0xFFFF)
     guard _fastPath(id < packed.size), _fastPath(stamps[id] < stamp),
       _fastPath(packed.behind &+ packed.pushed &+ span <= packed.size)
     else { return DeviceQueue.notPlain }
     var element = UsedElement(id: id, span: span, written: 0, isFull: false)
-    let moved = movePlain(header.0, data, status.0, &element)
+    let moved = movePlain(header, data, status, &element)
     guard _fastPath(moved != DeviceQueue.notPlain) else { return DeviceQueue.notPlain }
     stamps[id] = stamp
     if _fastPath(packed.behind == 0), _fastPath(!merges) {
@@ -124,6 +120,13 @@ extension DeviceQueue {
     let address: UInt64
     let length: UInt64
     let flags: UInt64
+
+    @inline(__always)
+    init(_ words: (UInt64, UInt64), flags: UInt64) {
+      address = words.0
+      length = words.1 & 0xFFFF_FFFF
+      self.flags = flags
+    }
   }
 
   /// Checks and does a read or write of one data descriptor, and writes its status; what is to be
@@ -197,10 +200,16 @@ private enum Shape {
 private enum PackedShape {
   /// All but the id.
   @inline(__always) static var withoutID: UInt64 { ~(0xFFFF << 32) }
+  /// All flags but WRITE.
+  @inline(__always) static var otherFlags: UInt64 { 0xFFFD << 48 }
+  /// INDIRECT.
+  @inline(__always) static var isTable: UInt64 { 4 << 48 }
+  /// A table of three, INDIRECT.
+  @inline(__always) static var table: UInt64 { 48 | isTable }
+  /// 16 bytes, in a table.
+  @inline(__always) static var first: UInt64 { 16 }
   /// 16 bytes, NEXT.
   @inline(__always) static var header: UInt64 { 16 | 1 << 48 }
-  /// 1 byte, WRITE, the last.
-  @inline(__always) static var status: UInt64 { 1 | 2 << 48 }
-  /// A table of three, INDIRECT.
-  @inline(__always) static var table: UInt64 { 48 | 4 << 48 }
+  /// 1 byte, WRITE.
+  @inline(__always) static var last: UInt64 { 1 | 2 << 48 }
 }
