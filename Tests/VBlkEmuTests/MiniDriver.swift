@@ -126,11 +126,11 @@ final class MiniDriver {
     status = [.acknowledge, .driver, .featuresOK, .driverOK]
   }
 
-  /// Allocates and enables a queue.
-  func setUp(_ queue: Int, size: Int, vector: UInt16? = nil) {
+  /// Allocates and enables a queue, with room for `slack` descriptors behind its ring.
+  func setUp(_ queue: Int, size: Int, vector: UInt16? = nil, slack: Int = 0) {
     var ring = Ring()
     ring.size = size
-    ring.descriptors = allocate(SplitLayout.descriptorByteCount(size: size), 16)
+    ring.descriptors = allocate(SplitLayout.descriptorByteCount(size: size + slack), 16)
     ring.available = allocate(
       isPacked ? PackedLayout.eventByteCount : SplitLayout.availableByteCount(size: size), 4)
     ring.used = allocate(

@@ -143,24 +143,47 @@ import Virtio
     }
   }
 
-  @Test("a decision over more than two turns is a notification") func late() throws {
-    let driver = try PackedRingTests.driver(size: 2) { $0.mode = .stepped }
-    let disk = driver.disk
-    _ = disk.serve(queue: 0)
+  /// A stepped driver, and a way to use one flush of it, published or not.
+  func stepped(size: Int) throws -> (MiniDriver, (UInt16, Bool) throws -> Void) {
+    let driver = try PackedRingTests.driver(size: size) { $0.mode = .stepped }
+    _ = driver.disk.serve(queue: 0)
     let request = driver.request(.flush, 0, []).pieces
-    driver.setDriverEvent(2, 0x8000)
-    for _ in 0..<5 {
-      driver.placeTable(request, id: 0)
-      driver.publishPacked()
-      let handle = try #require(disk.fetch(queue: 0))
-      try disk.transfer(handle)
-      try disk.writeStatus(handle)
-      try disk.pushUsed(handle)
-      #expect(driver.usedPacked() != nil)
+    return (
+      driver,
+      { id, publishing in
+        driver.placeTable(request, id: id)
+        driver.publishPacked()
+        let handle = try #require(driver.disk.fetch(queue: 0))
+        try driver.disk.transfer(handle)
+        try driver.disk.writeStatus(handle)
+        try driver.disk.pushUsed(handle, publishing: publishing)
+        #expect((driver.usedPacked() != nil) == publishing)
+      }
+    )
+  }
+
+  @Test("a decision counts all since the last one, over more than two turns too", arguments: 0..<4)
+  func late(event: Int) throws {
+    // Six slots of a ring of 2: every position is passed, the next one a turn ago.
+    for (rounds, passed) in [(6, [0, 1, 2, 3]), (4, [0, 1, 2, 3]), (3, [0, 1, 2]), (2, [0, 1])] {
+      let (driver, use) = try stepped(size: 2)
+      driver.setDriverEvent(2, PackedPlace.Position().advanced(event, size: 2).word)
+      for _ in 0..<rounds { try use(0, true) }
+      #expect(notifications(driver) == 0)
+      driver.disk.notifyDriver(queue: 0)
+      #expect(notifications(driver) == (passed.contains(event) ? 1 : 0))
     }
-    #expect(notifications(driver) == 0)
-    disk.notifyDriver(queue: 0)
-    #expect(notifications(driver) == 1)
+  }
+
+  @Test("what is pushed and not yet published is not counted") func unpublished() throws {
+    for (event, expected): (UInt16, UInt64) in [(0, 1), (1, 0)] {
+      let (driver, use) = try stepped(size: 4)
+      driver.setDriverEvent(2, 0x8000 | event)
+      try use(0, true)
+      try use(1, false)
+      driver.disk.notifyDriver(queue: 0)
+      #expect(notifications(driver) == expected)
+    }
   }
 
   @Test("a fetch asks for kicks only if told so") func wantKicks() throws {

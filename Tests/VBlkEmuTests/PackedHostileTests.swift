@@ -78,6 +78,23 @@ import Virtio
     expectBroken(.ringOverrun)
   }
 
+  @Test("row 1: lists overrun the ring while a held one takes part of it") func listOverrun() throws
+  {
+    let wide = try PackedRingTests.driver(size: 9)
+    wide.disk.setFaults([FaultRule(.hold, count: 1)])
+    for id: UInt16 in 0..<4 {
+      let data: Piece = .into(wide.address(wide.allocate(512)), 512)
+      wide.place(wide.request(.read, 0, [data]).pieces, id: id)
+      if id == 0 {
+        wide.kickPacked()
+        wide.disk.setFaults([])
+      }
+    }
+    wide.kickPacked()
+    #expect(wide.reasons == [.ringOverrun])
+    #expect(wide.disk.counters(queue: 0).requests == 2)
+  }
+
   @Test("row 6: a list longer than the ring") func listTooLong() {
     let address = driver.address(driver.allocate(16))
     for _ in 0..<8 { driver.placeDescriptor(address, 1, 1, id: 0) }

@@ -162,6 +162,49 @@ import Virtio
     #expect(driver.disk.counters(queue: 0).requests == UInt64(served))
   }
 
+  @Test("a list goes on at slot 0, whatever lies behind the ring", arguments: [3, 5, 7])
+  func end(size: Int) throws {
+    let driver = try MiniDriver(Self.configuration(.null(byteCount: 1 << 20)))
+    driver.negotiate()
+    driver.setUp(0, size: size, slack: 2)
+    driver.status = [.acknowledge, .driver, .featuresOK, .driverOK]
+    let decoy = driver.request(.read, 0, [.into(driver.address(driver.allocate(512)), 512)])
+    for round in 0..<(4 * size) {
+      let start = driver.rings[0].packed.next
+      for index in 0..<2 {
+        driver.writePacked(
+          at: driver.rings[0].descriptors + 16 * (size + index), decoy.pieces[1 + index].address,
+          decoy.pieces[1 + index].length, 1, start.availableFlags | (index == 0 ? 3 : 2))
+      }
+      let target = driver.address(driver.allocate(512))
+      #expect(driver.performPacked(.read, 0, [.into(target, 512)], id: 0)?.used.length == 513)
+      #expect(driver.bytes(decoy.status, 1) == [0xFF], "round \(round)")
+      // On by one slot more than the list's three, so that it starts at each slot.
+      #expect(driver.performPacked(.flush, indirect: true)?.status == 0)
+    }
+    #expect(driver.disk.violations.isEmpty)
+  }
+
+  @Test("one that is held keeps its slots; the others are used before it, in their own order")
+  func held() throws {
+    let driver = try Self.driver(size: 9)
+    driver.disk.setFaults([FaultRule(.hold, count: 1)])
+    var statuses: [UInt64] = []
+    for id: UInt16 in 0..<3 {
+      let request = driver.request(.read, 0, [.into(driver.address(driver.allocate(512)), 512)])
+      driver.place(request.pieces, id: id)
+      statuses.append(request.status)
+      driver.kickPacked()
+      driver.disk.setFaults([])
+    }
+    #expect((0..<3).map { _ in driver.usedPacked()?.id } == [1, 2, nil])
+    #expect(driver.bytes(statuses[0], 1) == [0xFF])
+    #expect(driver.disk.releaseHeld(queue: 0) == 1)
+    #expect(driver.usedPacked()?.id == 0)
+    #expect(driver.performPacked(.flush, indirect: true)?.status == 0)
+    #expect(driver.disk.violations.isEmpty)
+  }
+
   @Test("a full ring is served whole, again and again", arguments: [1, 2, 3, 5, 8, 64])
   func full(size: Int) throws {
     let driver = try Self.driver(size: size)
