@@ -39,6 +39,8 @@ public struct AddressOptions: Sendable, Equatable {
   public var isNull = false
   /// An emulated device on a thread of its own.
   public var isThreaded = false
+  /// An emulated device that offers packed rings.
+  public var isPacked = false
   /// The features that are not to be offered.
   public var featuresOff: Set<Feature> = []
 

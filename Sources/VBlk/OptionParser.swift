@@ -12,7 +12,7 @@ struct OptionParser {
   /// Options that make sense for real and emulated devices alike.
   private static let common: Set<String> = ["queues", "queue-size", "read-only"]
   private static let emulated: Set<String> = [
-    "blk-size", "seg-max", "size-max", "serial", "null", "threaded",
+    "blk-size", "seg-max", "size-max", "serial", "null", "threaded", "packed",
   ]
 
   let isEmulated: Bool
@@ -66,6 +66,7 @@ struct OptionParser {
     case "read-only": options.isReadOnly = try flag(name, value)
     case "null": options.isNull = try flag(name, value)
     case "threaded": options.isThreaded = try flag(name, value)
+    case "packed": options.isPacked = try flag(name, value)
     default: preconditionFailure("an allowed option without a case: \(name)")
     }
   }

@@ -69,7 +69,8 @@ struct OpenedDevice {
     let names = FeatureNames(info)
     return "\(kind)\(store), \(ByteSize.describe(capacity)), "
       + "\(info.queueSizes.count) queue\(info.queueSizes.count == 1 ? "" : "s") of "
-      + "\(info.queueSizes.first ?? 0), split, \(names.accepts("INDIRECT_DESC") ? "" : "no ")"
+      + "\(info.queueSizes.first ?? 0), \(names.accepts("RING_PACKED") ? "packed" : "split"), "
+      + "\(names.accepts("INDIRECT_DESC") ? "" : "no ")"
       + "indirect, \(names.accepts("EVENT_IDX") ? "" : "no ")event-idx"
   }
 }
