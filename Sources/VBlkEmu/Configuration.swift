@@ -31,7 +31,8 @@ extension EmulatedDisk {
     public var mode: Mode = .inline
     /// Request queues, 1-64.
     public var queues = 1
-    /// Most entries of a queue: a power of two, 1-32,768.
+    /// Most entries of a queue: a power of two, 1-32,768, or any number of them where packed rings
+    /// are offered.
     public var queueSize = 256
     /// Logical block in bytes: a power of two, 512-65,536.
     public var blockSize: UInt32 = 512
@@ -45,6 +46,11 @@ extension EmulatedDisk {
     public var serial = "vblk-emu"
     /// Features that are not offered, of those that the disk has.
     public var withheld: Features = []
+    /// Features that are offered of ``onRequest``, the others being so without.
+    public var extra: Features = []
+    /// Whether a batch is answered by one used entry, where IN_ORDER is negotiated; else each
+    /// request has its own.
+    public var inOrderBatches = true
     /// Most sectors of one discard segment.
     public var maxDiscardSectors: UInt32 = 1 << 21
     /// Most segments of one discard.
@@ -59,7 +65,7 @@ extension EmulatedDisk {
     public var writeback = true
     /// MSI-X vectors; nil is one a queue and one for the configuration, 0 is no MSI-X.
     public var interruptVectors: Int?
-    /// In which order the requests of a batch complete.
+    /// In which order the requests of a batch complete, where IN_ORDER isn't negotiated.
     public var completionOrder = CompletionOrder.inOrder
     /// The faults that requests meet from the start.
     public var faults: [FaultRule] = []
@@ -84,29 +90,48 @@ extension EmulatedDisk {
     ///
     /// - Throws: ``EmulatorError`` that lists the names.
     public mutating func withhold(named name: String) throws(EmulatorError) {
+      withheld.insert(try Configuration.feature(name, of: Configuration.possible))
+    }
+
+    /// Offers a feature of ``onRequest`` by its name, as for ``withhold(named:)``: "ring-packed",
+    /// or "packed" for short.
+    ///
+    /// - Throws: ``EmulatorError`` that lists the names.
+    public mutating func offer(named name: String) throws(EmulatorError) {
+      let name = name == "packed" ? "ring-packed" : name
+      extra.insert(try Configuration.feature(name, of: Configuration.onRequest))
+    }
+
+    private static func feature(
+      _ name: String, of features: Features
+    ) throws(EmulatorError) -> Features {
       let wanted = name.uppercased().map { $0 == "-" ? "_" : $0 }
       guard
         let entry = Features.names.first(where: {
-          Array($0.name) == wanted && Configuration.possible.contains(.bit($0.bit))
+          Array($0.name) == wanted && features.contains(.bit($0.bit))
         })
       else {
-        let names = Configuration.possible.described.map { $0.lowercased() }
+        let names = features.described.map { $0.lowercased() }
         throw EmulatorError(
-          .invalidArgument, "\(name) is no feature of an emulated disk",
+          .invalidArgument, "\(name) is no such feature of an emulated disk",
           remedy: "choose one of " + names.joined(separator: ", "))
       }
-      withheld.insert(.bit(entry.bit))
+      return .bit(entry.bit)
     }
 
     /// Every feature that a disk can have.
-    public static let possible: Features = [
+    public static let possible: Features = onRequest.union([
       .sizeMax, .segMax, .readOnly, .blockSize, .flush, .configWriteCache, .multiQueue, .discard,
       .writeZeroes, .indirectDescriptors, .eventIndex, .version1, .accessPlatform,
-    ]
+    ])
+
+    /// Features that a disk offers only when asked to, in ``extra``.
+    public static let onRequest: Features = [.ringPacked, .inOrder]
 
     /// The features that the disk offers.
     public var offered: Features {
-      var features = Configuration.possible.subtracting(withheld)
+      let unasked = Configuration.onRequest.subtracting(extra)
+      var features = Configuration.possible.subtracting(unasked).subtracting(withheld)
       if sizeMax == nil, !hostility.contains(.sizeMaxTiny) { features.remove(.sizeMax) }
       if segMax == nil { features.remove(.segMax) }
       if !readOnly { features.remove(.readOnly) }
@@ -126,9 +151,10 @@ extension EmulatedDisk {
     /// Checks everything that doesn't need the system.
     func check() throws(EmulatorError) {
       try require((1...Limits.queues).contains(queues), "queues", queues, "1 to \(Limits.queues)")
+      let packed = offered.contains(.ringPacked)
       try require(
-        SplitLayoutCheck.isLegal(queueSize), "queue size", queueSize,
-        "a power of two, 1 to \(Limits.queueSize)")
+        QueueAreas.isLegal(size: queueSize, packed: packed), "queue size", queueSize,
+        "\(packed ? "any number" : "a power of two"), 1 to \(Limits.queueSize)")
       try require(
         blockSize >= 512 && blockSize <= 65_536 && blockSize & (blockSize - 1) == 0, "block size",
         blockSize, "a power of two, 512 to 65536")
@@ -161,8 +187,4 @@ extension EmulatedDisk {
       }
     }
   }
-}
-
-private enum SplitLayoutCheck {
-  static func isLegal(_ size: Int) -> Bool { SplitLayout.isLegal(size: size) }
 }

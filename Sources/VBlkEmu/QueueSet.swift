@@ -9,7 +9,7 @@ internal import Virtio
 @safe
 final class QueueSet: @unchecked Sendable {
   let count: Int
-  private let queues: UnsafeMutablePointer<SplitQueue>
+  private let queues: UnsafeMutablePointer<DeviceQueue>
   private let locks: UnsafeMutablePointer<QueueLock>
   private let pages: PageTable
   private let signals: DeviceSignals
@@ -25,13 +25,14 @@ final class QueueSet: @unchecked Sendable {
     unsafe locks = .allocate(capacity: count)
     for index in 0..<count {
       unsafe (locks + index).initialize(to: QueueLock())
-      var queue = SplitQueue(
+      var queue = DeviceQueue(
         index: index, maximumSize: configuration.queueSize, pages: pages, signals: signals,
         store: store, capacitySectors: capacitySectors, limits: RangeLimits(configuration))
       queue.serial = Array(configuration.serial.utf8)
       queue.serial += Array(
         repeating: 0, count: RequestAnswer.idByteCount - queue.serial.count)
       queue.readOnly = configuration.readOnly
+      queue.mayMerge = configuration.inOrderBatches
       queue.interposition.setRules(
         configuration.faults, seed: configuration.seed &+ UInt64(index))
       queue.interposition.setOrder(configuration.completionOrder, queue: index)
@@ -57,7 +58,7 @@ final class QueueSet: @unchecked Sendable {
 
   /// Calls `body` with queue `index`, which exists, under its lock.
   @inline(__always)
-  func withQueue<Result>(_ index: Int, _ body: (inout SplitQueue) -> Result) -> Result {
+  func withQueue<Result>(_ index: Int, _ body: (inout DeviceQueue) -> Result) -> Result {
     precondition(index >= 0 && index < count, "a disk of \(count) queues has no queue \(index)")
     let lock = unsafe locks[index]
     lock.lock()
@@ -66,13 +67,13 @@ final class QueueSet: @unchecked Sendable {
   }
 
   /// Calls `body` with each queue, one lock at a time.
-  func forEachQueue(_ body: (inout SplitQueue) -> Void) {
+  func forEachQueue(_ body: (inout DeviceQueue) -> Void) {
     for index in 0..<count { withQueue(index, body) }
   }
 
   /// Calls `body` while no queue is served, then `each` with each queue.
   func withAllStopped<Result>(
-    _ body: () -> Result, then each: (inout SplitQueue) -> Void = { _ in }
+    _ body: () -> Result, then each: (inout DeviceQueue) -> Void = { _ in }
   ) -> Result {
     for index in 0..<count { unsafe locks[index].lock() }
     defer { for index in 0..<count { unsafe locks[index].unlock() } }

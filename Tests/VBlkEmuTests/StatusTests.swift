@@ -68,6 +68,7 @@ import Virtio
       var configuration = StatusTests.configuration()
       configuration.sizeMax = 4096
       configuration.readOnly = true
+      configuration.extra = EmulatedDisk.Configuration.onRequest
       let full = configuration.offered
       try configuration.withhold(
         named: name.lowercased().map { $0 == "_" ? "-" : String($0) }.joined())
@@ -75,7 +76,7 @@ import Virtio
       #expect(configuration.offered.isSubset(of: full))
     }
     var configuration = StatusTests.configuration()
-    #expect(throws: EmulatorError.self) { try configuration.withhold(named: "ring-packed") }
+    #expect(throws: EmulatorError.self) { try configuration.withhold(named: "ring-reset") }
   }
 
   @Test("row 85: a choice that was not offered is refused") func refusesUnoffered() {

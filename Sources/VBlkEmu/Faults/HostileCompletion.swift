@@ -1,7 +1,7 @@
 internal import Virtio
 
 /// Completions and publication under the hostile switches; honest when none is on.
-extension SplitQueue {
+extension DeviceQueue {
   /// Completes a request, hostile if it is a hostile turn.
   mutating func completeInterposed(_ request: inout Request) {
     guard interposition.takeHostileTurn() else { return complete(&request) }
@@ -11,16 +11,13 @@ extension SplitQueue {
     if hostility.contains(.statusZoned) {
       request.status = RequestStatus.zoneOpenResource.rawValue
     }
-    if hostility.contains(.scribblesDescriptors) { scribble(request.head) }
+    if hostility.contains(.scribblesDescriptors) { scribble(request) }
     if !hostility.contains(.usedLengthZero) { answer(&request) }
-    var length = request.usedLength
-    if hostility.contains(.usedLengthTooLong) { length = .max }
-    if hostility.contains(.usedLengthShort) { length = min(length, 1) }
-    var id = UInt32(request.head)
-    if hostility.contains(.usedIDOutOfRange) { id += UInt32(size) }
-    if hostility.contains(.usedIDNotHead) { id = (id + 1) & UInt32(mask) }
-    pushUsed(head: Int(id), written: length)
-    if hostility.contains(.usedIDDuplicate) { pushUsed(head: Int(id), written: length) }
+    let element = disguised(UsedElement(request), hostility)
+    // A batch before it is an honest one.
+    writeMerged()
+    write(element)
+    if hostility.contains(.usedIDDuplicate) { write(element) }
     request.step = .used
     counters.requests &+= 1
     hostileIndex(hostility)
@@ -32,16 +29,47 @@ extension SplitQueue {
     }
   }
 
-  /// Moves the used index where no honest one goes.
-  private mutating func hostileIndex(_ hostility: Hostility) {
-    if hostility.contains(.usedIndexJumps) { usedShadow &+= size &+ 1 }
-    if hostility.contains(.usedIndexGoesBack) { usedShadow &-= 2 }
+  /// A used element as the switches want it.
+  private func disguised(_ honest: UsedElement, _ hostility: Hostility) -> UsedElement {
+    var element = honest
+    if hostility.contains(.usedLengthTooLong) { element.written = .max }
+    if hostility.contains(.usedLengthShort) { element.written = min(element.written, 1) }
+    if hostility.contains(.usedIDOutOfRange) { element.id += Int(size) }
+    if hostility.contains(.usedIDNotHead) {
+      element.id = isPacked ? idleID(after: element.id) : (element.id + 1) & Int(split.mask)
+    }
+    if hostility.contains(.usedFlagsGarbage) { element.disguise = PackedRing.meaningless }
+    if hostility.contains(.usedFlagsInconsistent) { element.disguise |= PackedRing.usedBit }
+    return element
   }
 
-  /// Overwrites the descriptor at `head`, which the driver owns, with garbage.
-  private func scribble(_ head: Int) {
-    let offset = head * SplitLayout.descriptorStride
-    for word in 0..<4 { descriptors.store32(offset + 4 * word, 0xDEAD_BEEF) }
+  /// A buffer id that is not in flight, or the next one if all are.
+  private func idleID(after id: Int) -> Int {
+    let next = (1...Int(size)).map { (id + $0) % Int(size) }
+    return next.first { stamps[$0] < stamp } ?? next[0]
+  }
+
+  /// Moves the place of the next used entry or descriptor to where no honest one goes.
+  private mutating func hostileIndex(_ hostility: Hostility) {
+    if hostility.contains(.usedIndexJumps) {
+      if isPacked { packed.behind -= 1 } else { split.usedShadow &+= size &+ 1 }
+    }
+    if hostility.contains(.usedIndexGoesBack) {
+      if isPacked { packed.behind += 2 } else { split.usedShadow &-= 2 }
+    }
+  }
+
+  /// Overwrites the descriptors of a request, which the driver owns, with garbage: of a split ring
+  /// the head, of a packed one all but the flags.
+  private func scribble(_ request: Request) {
+    let ring = isPacked ? packed.descriptors : split.descriptors
+    for index in 0..<request.span {
+      let slot = isPacked ? (request.slot + index) % packed.size : request.head
+      let words = isPacked ? 3 : 4
+      for word in 0..<words {
+        ring.store32(slot * SplitLayout.descriptorStride + 4 * word, 0xDEAD_BEEF)
+      }
+    }
   }
 
   /// What ``finishBatch(wantKicks:)`` does after the index is published, with hostile switches on.
@@ -49,19 +77,25 @@ extension SplitQueue {
   mutating func finishInterposed() {
     let hostility = interposition.hostility
     if hostility.contains(.suppressesKicks) {
-      // With event indexes: one behind, so it is crossed only a whole turn later.
-      if eventIndex {
-        used.store16(SplitLayout.availableEventOffset(size: Int(size)), lastAvailable &- 1)
+      if isPacked {
+        packed.arm(false, eventIndex: eventIndex)
+      } else if eventIndex {
+        // One behind, so it is crossed only a whole turn later.
+        split.used.store16(split.availableEventOffset, split.lastAvailable &- 1)
       } else {
-        used.store16(SplitLayout.flagsOffset, SplitLayout.usedNoNotify)
+        split.arm(false, eventIndex: false)
       }
     }
     if hostility.contains(.availableEventGarbage) {
-      used.store16(SplitLayout.availableEventOffset(size: Int(size)), lastAvailable &* 0x6D2B)
-      used.store16(SplitLayout.flagsOffset, 0xFFFE)
+      if isPacked {
+        packed.deviceEvent.store32(0, 0xFFFF_6D2B)
+      } else {
+        split.used.store16(split.availableEventOffset, split.lastAvailable &* 0x6D2B)
+        split.used.store16(SplitLayout.flagsOffset, 0xFFFE)
+      }
     }
     if hostility.contains(.configInterruptStorm) { signals.raiseConfiguration() }
-    guard usedNotified != usedPublished, !hostility.contains(.neverNotifies) else { return }
+    guard isUndecided, !hostility.contains(.neverNotifies) else { return }
     notifyOfPublished()
     if hostility.contains(.notifiesTwice) { notify() }
   }

@@ -7,14 +7,16 @@
 /// | row | switch | what a correct driver must do |
 /// |---|---|---|
 /// | 1 | `usedIDOutOfRange` | queue broken |
-/// | 2 | `usedIDNotHead`, `usedIDDuplicate` | queue broken, no second completion |
-/// | 3 | `usedIndexJumps` | queue broken, no loop beyond the ring |
-/// | 4 | `usedIndexGoesBack` | queue broken |
+/// | 2, 10 | `usedIDNotHead`, `usedIDDuplicate` | queue broken, no second completion |
+/// | 3 | `usedIndexJumps` | queue broken, no loop beyond the ring; packed: end it by its deadline |
+/// | 4 | `usedIndexGoesBack` | queue broken; packed: end it by its deadline |
 /// | 5 | `usedLengthTooLong` | protocol violation; never a size of a copy |
 /// | 6 | `usedLengthZero` (status not written) | fail the request |
 /// | 7 | `statusOutOfRange`, `statusZoned` | fail the request |
 /// | 8 | `usedLengthShort` | fail the read |
 /// | 9 | `scribblesDescriptors` | no effect: nothing is read back |
+/// | 10 | `usedFlagsGarbage` (packed) | no effect: AVAIL and USED are right |
+/// | 10 | `usedFlagsInconsistent` (packed) | not used: end it by its deadline |
 /// | 12 | `suppressesKicks`, `availableEventGarbage` | kick again by its own clock |
 /// | 13 | `neverNotifies` | poll, or time out |
 /// | 14 | `notifiesTwice` | bounded work for a notification |
@@ -47,13 +49,13 @@ public struct Hostility: OptionSet, Hashable, Sendable {
 
   /// Row 1: a used id that is the ring's size plus the head.
   public static let usedIDOutOfRange = bit(0)
-  /// Row 2: a used id that is the descriptor after the head.
+  /// Row 2: a used id that is the descriptor after the head; packed: one that is not in flight.
   public static let usedIDNotHead = bit(1)
   /// Row 2: each used entry twice.
   public static let usedIDDuplicate = bit(2)
-  /// Row 3: the used index jumps by a ring and more.
+  /// Row 3: the used index jumps by a ring and more; packed: a slot is left out.
   public static let usedIndexJumps = bit(3)
-  /// Row 4: the used index goes back by one.
+  /// Row 4: the used index goes back by one; packed: by two slots.
   public static let usedIndexGoesBack = bit(4)
   /// Row 5: a used length of 2^32 - 1.
   public static let usedLengthTooLong = bit(5)
@@ -69,7 +71,7 @@ public struct Hostility: OptionSet, Hashable, Sendable {
   public static let scribblesDescriptors = bit(10)
   /// Row 12: kicks are never wanted, though nobody polls.
   public static let suppressesKicks = bit(11)
-  /// Row 12: `avail_event` and `used.flags` hold garbage.
+  /// Row 12: `avail_event` and `used.flags`, or the device's event suppression, hold garbage.
   public static let availableEventGarbage = bit(12)
   /// Row 13: no notification, ever.
   public static let neverNotifies = bit(13)
@@ -150,8 +152,16 @@ public struct Hostility: OptionSet, Hashable, Sendable {
   /// Row 25: all limits of discard and write-zeroes read 0.
   public static let discardLimitsZero = bit(45)
 
+  // Packed rings.
+
+  /// Row 10: the flags of used descriptors that mean nothing are turned over.
+  public static let usedFlagsGarbage = bit(46)
+  /// Row 10: USED is not what AVAIL is, so the descriptor is not a used one.
+  public static let usedFlagsInconsistent = bit(47)
+
   /// The switches that act on rings and completions.
-  static let ring = Hostility(rawValue: 0xFFFF).union(.configInterruptStorm)
+  static let ring = Hostility(rawValue: 0xFFFF).union(
+    [.configInterruptStorm, .usedFlagsGarbage, .usedFlagsInconsistent])
   /// Every switch.
-  public static let all: [Hostility] = (0..<46).map { bit($0) }
+  public static let all: [Hostility] = (0..<48).map { bit($0) }
 }

@@ -78,35 +78,44 @@ struct Interposition {
   }
 }
 
-extension SplitQueue {
-  /// Takes `count` requests by the long way: rules, then order, then completion.
+extension DeviceQueue {
+  /// Takes up to `count` requests by the long way: rules, then order, then completion.
   @inline(never)
   mutating func serveInterposed(_ count: UInt16) {
     releaseDelayed()
     var batch: [Request] = []
     for _ in 0..<Int(count) {
-      guard let head = takeHead() else { break }
       var request = Request()
-      guard fetch(head, &request) else { break }
+      guard fetchNext(&request) else { break }
       request.fault = interposition.decide(request)
       if request.fault != nil { counters.injectedFaults &+= 1 }
       batch.append(request)
     }
-    interposition.arrange(&batch)
+    if !inOrder { interposition.arrange(&batch) }
     for index in batch.indices { serve(&batch[index]) }
   }
 
-  /// Does one request as its fault says.
+  /// Does one request as its fault says; under IN_ORDER one that is kept keeps all behind it.
   private mutating func serve(_ request: inout Request) {
     switch request.fault {
-    case .hold, .delay:
+    case .hold, .delay: keep(request)
+    case .drop:
       stamps[request.head] = HeadStamps.held
-      inFlight[request.number] = request
-    case .drop: stamps[request.head] = HeadStamps.held
+      if inOrder { keep(request) }
     default:
-      perform(&request)
-      completeInterposed(&request)
+      if isBlocked {
+        request.isWaiting = true
+        keep(request)
+      } else {
+        perform(&request)
+        completeInterposed(&request)
+      }
     }
+  }
+
+  private mutating func keep(_ request: Request) {
+    stamps[request.head] = HeadStamps.held
+    inFlight[request.number] = request
   }
 
   /// Executes a request, or does what its fault puts in place of that.
@@ -127,22 +136,39 @@ extension SplitQueue {
   /// Completes the delayed requests whose time has come; the others come one serve nearer.
   private mutating func releaseDelayed() {
     for number in inFlight.keys.sorted() {
-      guard var request = inFlight[number], case .delay(let serves) = request.fault else {
+      guard let request = inFlight[number], case .delay(let serves) = request.fault else {
         continue
       }
       if serves > 1 {
         inFlight[number]?.fault = .delay(serves: serves - 1)
-        continue
+      } else {
+        release(request)
       }
-      inFlight[number] = nil
-      finishHeld(&request)
     }
+    completeUnblocked()
+  }
+
+  /// Completes a request that was held, or lets it wait for older ones only.
+  ///
+  /// - Returns: How many were completed.
+  @discardableResult
+  private mutating func release(_ request: Request) -> Int {
+    var request = request
+    if inOrder {
+      request.fault = nil
+      request.isWaiting = true
+      inFlight[request.number] = request
+      return completeUnblocked()
+    }
+    inFlight[request.number] = nil
+    finishHeld(&request)
+    return 1
   }
 
   /// Executes and completes a request that was held; its head is free again.
-  private mutating func finishHeld(_ request: inout Request) {
+  mutating func finishHeld(_ request: inout Request) {
     stamps[request.head] = stamp
-    execute(&request)
+    perform(&request)
     completeInterposed(&request)
   }
 
@@ -153,10 +179,8 @@ extension SplitQueue {
     guard live, checkMapped() else { return 0 }
     var count = 0
     for number in inFlight.keys.sorted() {
-      guard var request = inFlight[number], request.isHeld else { continue }
-      inFlight[number] = nil
-      finishHeld(&request)
-      count += 1
+      guard let request = inFlight[number], request.isHeld else { continue }
+      count += release(request)
     }
     finishBatch(wantKicks: true)
     return count

@@ -150,9 +150,12 @@ extension DeviceCore {
     }
   }
 
-  /// A size that a split ring may have and that is not more than ours (virtio 1.2, 4.1.5.1.3).
+  /// A size that a ring of the negotiated format may have and that is not more than ours (virtio
+  /// 1.2, 4.1.5.1.3).
   private func writeSize(_ queue: Int, _ value: UInt32, _ file: inout RegisterFile) {
-    guard SplitLayout.isLegal(size: Int(value)), value <= UInt32(file.maximumSize) else {
+    guard QueueAreas.isLegal(size: Int(value), packed: file.isPacked),
+      value <= UInt32(file.maximumSize)
+    else {
       file.report(
         .queueSizeInvalid, queue: queue, at: CommonConfig.queueSize, value: UInt64(value))
       return
@@ -174,7 +177,8 @@ extension DeviceCore {
     }
     let set = file.queues[queue]
     let refusal = queues.withQueue(queue) {
-      $0.enable(size: Int(set.size), areas: set.areas, vector: set.vector)
+      $0.enable(
+        size: Int(set.size), packed: file.isPacked, areas: set.areas, vector: set.vector)
     }
     if let refusal {
       file.report(refusal.reason, queue: queue, at: offset, value: refusal.value, .queueBroken)

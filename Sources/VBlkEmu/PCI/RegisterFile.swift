@@ -37,6 +37,20 @@ struct RegisterFile {
     hostility = configuration.hostility
   }
 
+  /// Whether queues are packed rings.
+  var isPacked: Bool { negotiated.contains(.ringPacked) }
+
+  /// Takes over what was negotiated; sizes that split rings can't have go down to those they can.
+  mutating func settle() {
+    negotiated = Features(rawValue: driverFeatures)
+    if isPacked { return }
+    for index in queues.indices {
+      while queues[index].size & (queues[index].size - 1) != 0 {
+        queues[index].size &= queues[index].size - 1
+      }
+    }
+  }
+
   /// Back to what a driver finds (virtio 1.2, 2.4): all but the bus's own registers.
   mutating func reset() {
     deviceFeatureSelect = 0

@@ -44,7 +44,7 @@ extension DeviceCore {
         .featuresRefused, at: CommonConfig.deviceStatus, value: file.driverFeatures)
       return
     }
-    file.negotiated = Features(rawValue: file.driverFeatures)
+    file.settle()
     // CONFIG_WCE without FLUSH starts as write-through (virtio 1.2, 5.2.5.2).
     if file.negotiated.contains(.configWriteCache), !file.negotiated.contains(.flush) {
       file.device.writeback = false
@@ -61,6 +61,11 @@ extension DeviceCore {
       queue.features = features
       queue.eventIndex = features.contains(.eventIndex)
       queue.indirect = features.contains(.indirectDescriptors)
+      queue.inOrder = features.contains(.inOrder)
+      queue.merges = queue.inOrder && queue.mayMerge
+      if queue.ringsMapped, queue.isPacked != file.isPacked {
+        queue.breakQueue(.queueEnabledTooEarly, at: UInt64(queue.index), value: features.rawValue)
+      }
       queue.setWriteThrough(
         features.contains(.configWriteCache) ? !cached : !features.contains(.flush))
     }

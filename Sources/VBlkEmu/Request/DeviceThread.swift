@@ -125,7 +125,7 @@ private func runDeviceThread(_ context: UnsafeMutableRawPointer?) -> UnsafeMutab
   return nil
 }
 
-extension SplitQueue {
+extension DeviceQueue {
   /// Serves what is available now, without asking for kicks.
   ///
   /// - Returns: Whether there was anything.

@@ -1,7 +1,7 @@
 internal import Virtio
 
 /// What the requests do (virtio 1.2, 5.2.6): checked first, whole, then done.
-extension SplitQueue {
+extension DeviceQueue {
   /// Does what `request` asks and leaves its status; nothing is written to the ring.
   mutating func execute(_ request: inout Request) {
     guard request.framing == .complete else { return }
@@ -108,7 +108,7 @@ extension SplitQueue {
   }
 }
 
-extension SplitQueue {
+extension DeviceQueue {
   /// Whether each write is durable before it completes (virtio 1.2, 5.2.6.2); where nothing is
   /// ever durable, it makes no difference.
   mutating func setWriteThrough(_ wanted: Bool) {

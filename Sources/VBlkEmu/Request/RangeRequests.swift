@@ -17,7 +17,7 @@ struct RangeLimits {
 
 /// DISCARD and WRITE_ZEROES: a list of ranges, all checked before any is done (virtio 1.2,
 /// 5.2.6.2).
-extension SplitQueue {
+extension DeviceQueue {
   mutating func executeRanges(_ request: inout Request, zeroes: Bool) -> RequestStatus {
     guard !readOnly, request.writableBytes == 0 else { return .ioError }
     let stride = UInt64(RangeSegment.byteCount)

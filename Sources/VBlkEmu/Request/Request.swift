@@ -29,7 +29,12 @@ struct Request {
 
   /// Which request of the queue it is, counted from 0.
   var number: UInt64 = 0
+  /// Its head (split) or buffer id (packed); while a list is walked, its first slot.
   var head = 0
+  /// First slot of its list in a packed ring.
+  var slot = 0
+  /// Slots of its list in a packed ring; in a split one it takes one used entry.
+  var span = 0
   var framing = Framing.complete
   var step = Step.fetched
   /// Device-readable pieces, empty ones left out; the header is cut off by ``cutHeader(_:)``.
@@ -53,11 +58,15 @@ struct Request {
   var wroteAllData = false
   /// What a fault rule wants done with it.
   var fault: FaultAction?
+  /// Whether it waits for older ones to be used.
+  var isWaiting = false
 
-  /// Empties the record for the chain at `head`; arrays keep their storage.
-  mutating func restart(number: UInt64, head: Int) {
+  /// Empties the record for another chain; arrays keep their storage.
+  mutating func restart(number: UInt64) {
     self.number = number
-    self.head = head
+    head = 0
+    slot = 0
+    span = 0
     framing = .complete
     step = .fetched
     readable.removeAll(keepingCapacity: true)
@@ -73,6 +82,7 @@ struct Request {
     isAnswered = false
     wroteAllData = false
     fault = nil
+    isWaiting = false
   }
 
   /// Whether a fault rule keeps it.

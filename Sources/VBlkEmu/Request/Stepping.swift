@@ -17,7 +17,7 @@ public struct RequestDescription: Equatable, Sendable {
   public let sector: UInt64
   /// Data bytes, in the direction of the request.
   public let byteCount: UInt64
-  /// Its head in the ring.
+  /// Its head in a split ring, its buffer id in a packed one.
   public let head: UInt16
 }
 
@@ -27,7 +27,8 @@ public struct RequestDescription: Equatable, Sendable {
 /// ```
 /// fetch ─ transfer ─ writeStatus ─ pushUsed ─ publishUsed ─ notifyDriver
 /// ```
-/// Handles may be completed in any order, or never; a reset makes them stale. Fault rules decide at
+/// Handles may be completed in any order (under IN_ORDER: only the oldest), or never; a reset makes
+/// them stale. Fault rules decide at
 /// the fetch and act in the transfer; hostile switches act in ``serve(queue:max:)`` only. A queue
 /// that the disk doesn't have is a programming error and traps.
 extension EmulatedDisk {
@@ -45,7 +46,7 @@ extension EmulatedDisk {
   public func available(queue: Int) -> Int {
     core.queues.withQueue(queue) { queue in
       guard queue.live, queue.checkMapped() else { return 0 }
-      return Int(queue.pending() ?? 0)
+      return queue.countPending() ?? 0
     }
   }
 
@@ -96,25 +97,22 @@ extension EmulatedDisk {
     }
   }
 
-  /// Writes the used entry, and publishes the used index unless told not to.
+  /// Writes the used entry or descriptor, and publishes it unless told not to.
   ///
   /// - Parameters:
   ///   - handle: A request whose status is written; it is gone afterwards.
-  ///   - publishing: False leaves the index to ``publishUsed(queue:)``.
+  ///   - publishing: False leaves that to ``publishUsed(queue:)``.
   /// - Throws: ``EmulatorError`` if it is gone, or its status is not written.
   public func pushUsed(
     _ handle: RequestHandle, publishing: Bool = true
   ) throws(EmulatorError) {
-    try step(handle, .answered) { queue, request in
-      queue.pushUsed(head: request.head, written: request.usedLength)
-      queue.counters.requests &+= 1
-      queue.stamps[request.head] = queue.stamp
-      request.step = .used
+    try step(handle, .answered, inOrder: true) { queue, request in
+      queue.use(&request)
       if publishing { queue.publish() }
     }
   }
 
-  /// Publishes the used index: the driver sees all entries that were pushed.
+  /// Publishes what was used: the driver sees all entries or descriptors that were pushed.
   public func publishUsed(queue: Int) {
     core.queues.withQueue(queue) { if $0.ringsMapped { $0.publish() } }
   }
@@ -132,13 +130,10 @@ extension EmulatedDisk {
   ///
   /// - Throws: ``EmulatorError`` if it is gone.
   public func complete(_ handle: RequestHandle) throws(EmulatorError) {
-    try step(handle, nil) { queue, request in
+    try step(handle, nil, inOrder: true) { queue, request in
       if request.step == .fetched { queue.perform(&request) }
       if request.step != .answered { queue.answer(&request) }
-      queue.pushUsed(head: request.head, written: request.usedLength)
-      queue.counters.requests &+= 1
-      queue.stamps[request.head] = queue.stamp
-      request.step = .used
+      queue.use(&request)
       queue.finishBatch(wantKicks: true)
     }
   }
@@ -150,19 +145,20 @@ extension EmulatedDisk {
   @discardableResult
   public func serve(queue: Int, max: Int = .max) -> Int {
     core.queues.withQueue(queue) { queue in
-      guard queue.live, queue.checkMapped(), let count = queue.pending() else { return 0 }
+      guard queue.live, queue.checkMapped(), let count = queue.countPending() else { return 0 }
       queue.kicked = false
-      let taken = Swift.min(Int(count), max)
+      let taken = Swift.min(count, max)
       queue.serveBatch(UInt16(taken))
       queue.finishBatch(wantKicks: true)
       return taken
     }
   }
 
-  /// Does one step of a request that is in flight, in turn.
+  /// Does one step of a request that is in flight, in turn. Under IN_ORDER a step that is `inOrder`
+  /// is refused to all but the oldest.
   private func step<Result>(
-    _ handle: RequestHandle, _ turn: Request.Step?,
-    _ body: (inout SplitQueue, inout Request) -> Result
+    _ handle: RequestHandle, _ turn: Request.Step?, inOrder: Bool = false,
+    _ body: (inout DeviceQueue, inout Request) -> Result
   ) throws(EmulatorError) -> Result {
     let result: Swift.Result<Result, EmulatorError> = core.queues.withQueue(handle.queue) {
       queue in
@@ -178,6 +174,12 @@ extension EmulatedDisk {
             .wrongState, "request \(handle.number) of queue \(handle.queue) is \(request.step)",
             remedy: "go fetch, transfer, writeStatus, pushUsed"))
       }
+      if inOrder, queue.inOrder, let oldest = queue.inFlight.keys.min(), oldest < handle.number {
+        return .failure(
+          EmulatorError(
+            .wrongState, "request \(handle.number) of queue \(handle.queue) is not the oldest",
+            remedy: "IN_ORDER is negotiated: use request \(oldest) first"))
+      }
       let result = body(&queue, &request)
       queue.inFlight[handle.number] = request.step == .used ? nil : request
       return .success(result)
@@ -186,18 +188,25 @@ extension EmulatedDisk {
   }
 }
 
-extension SplitQueue {
+extension DeviceQueue {
   /// Takes the next chain and keeps it in flight.
   mutating func fetchStep(wantKicks: Bool) -> RequestHandle? {
-    guard let head = takeHead() else { return nil }
     var request = Request()
-    guard fetch(head, &request) else { return nil }
+    guard fetchNext(&request) else { return nil }
     request.fault = interposition.decide(request)
-    stamps[head] = HeadStamps.held
+    stamps[request.head] = HeadStamps.held
     inFlight[request.number] = request
     armKicks(wantKicks)
     // Fence K, before whoever steps looks for more.
     chio_fence_full()
     return RequestHandle(queue: index, number: request.number)
+  }
+
+  /// Writes the used element of a request that was kept in flight, and frees its head or id.
+  mutating func use(_ request: inout Request) {
+    pushUsed(UsedElement(request), packed: isPacked)
+    counters.requests &+= 1
+    stamps[request.head] = stamp
+    request.step = .used
   }
 }

@@ -2,15 +2,22 @@ internal import Virtio
 
 /// Device addresses of a queue's three areas, as the registers hold them.
 struct QueueAreas: Equatable {
-  /// Descriptor table.
+  /// Descriptor table or ring.
   var descriptors: UInt64 = 0
-  /// Driver area: the available ring.
+  /// Driver area: the available ring, or the driver's event suppression.
   var driver: UInt64 = 0
-  /// Device area: the used ring.
+  /// Device area: the used ring, or the device's event suppression.
   var device: UInt64 = 0
 
-  /// The areas with their bytes and alignment for a ring of `size` entries (virtio 1.2, 2.7).
-  func extents(size: Int) -> [(address: UInt64, byteCount: UInt64, alignment: UInt64)] {
+  /// An area with its bytes and alignment.
+  typealias Extent = (address: UInt64, byteCount: UInt64, alignment: UInt64)
+
+  /// The areas of a ring of `size` entries (virtio 1.2, 2.7 and 2.8.10.1).
+  func extents(size: Int, packed: Bool) -> [Extent] {
+    packed ? packedExtents(size: size) : splitExtents(size: size)
+  }
+
+  private func splitExtents(size: Int) -> [Extent] {
     [
       (
         descriptors, UInt64(SplitLayout.descriptorByteCount(size: size)),
@@ -23,19 +30,37 @@ struct QueueAreas: Equatable {
       (device, UInt64(SplitLayout.usedByteCount(size: size)), UInt64(SplitLayout.usedAlignment)),
     ]
   }
+
+  private func packedExtents(size: Int) -> [Extent] {
+    let event = UInt64(PackedLayout.eventByteCount)
+    return [
+      (
+        descriptors, UInt64(PackedLayout.descriptorByteCount(size: size)),
+        UInt64(PackedLayout.descriptorAlignment)
+      ),
+      (driver, event, event), (device, event, event),
+    ]
+  }
+
+  /// Whether a ring of that format may have `size` entries.
+  static func isLegal(size: Int, packed: Bool) -> Bool {
+    packed ? PackedLayout.isLegal(size: size) : SplitLayout.isLegal(size: size)
+  }
 }
 
-extension SplitQueue {
+extension DeviceQueue {
   /// Takes over what the driver set up, once; later writes to the registers change nothing.
   ///
   /// - Returns: Nil, or the rule that the set-up breaks with the value seen; then the queue
   ///   stays as it was.
   mutating func enable(
-    size: Int, areas: QueueAreas, vector: UInt16
+    size: Int, packed: Bool, areas: QueueAreas, vector: UInt16
   ) -> (reason: Violation.Reason, value: UInt64)? {
-    guard SplitLayout.isLegal(size: size) else { return (.queueSizeInvalid, UInt64(size)) }
+    guard QueueAreas.isLegal(size: size, packed: packed) else {
+      return (.queueSizeInvalid, UInt64(size))
+    }
     var memory: [SharedMemory] = []
-    let extents = areas.extents(size: size)
+    let extents = areas.extents(size: size, packed: packed)
     for (index, area) in extents.enumerated() {
       guard area.address % area.alignment == 0 else { return (.areaMisaligned, area.address) }
       for other in extents[..<index]
@@ -49,12 +74,9 @@ extension SplitQueue {
       else { return (.areaUnmapped, area.address) }
       memory.append(run.memory.advanced(by: offset))
     }
-    descriptors = memory[0]
-    available = memory[1]
-    used = memory[2]
+    setRing(memory, size: size, packed: packed)
     self.areas = areas
     self.size = UInt16(size)
-    mask = UInt16(size - 1)
     self.vector = vector
     ringsMapped = true
     return nil
@@ -65,7 +87,7 @@ extension SplitQueue {
     controlRun = .empty
     dataRun = .empty
     guard ringsMapped else { return }
-    for area in areas.extents(size: Int(size)) {
+    for area in areas.extents(size: Int(size), packed: isPacked) {
       guard let run = pages.run(at: area.address), run.offset(area.address, area.byteCount) != nil
       else {
         ringsMapped = false

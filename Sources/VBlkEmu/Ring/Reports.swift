@@ -11,7 +11,7 @@ struct Reports {
   var storeErrors: UInt64 = 0
 }
 
-extension SplitQueue {
+extension DeviceQueue {
   /// Breaks the queue: it takes nothing more until a reset, and the driver is told by NEEDS_RESET
   /// and a configuration interrupt (virtio 1.2, 2.1.2).
   @inline(never)

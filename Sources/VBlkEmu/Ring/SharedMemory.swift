@@ -17,9 +17,16 @@ struct SharedMemory {
   @inline(__always)
   func load16(_ offset: Int) -> UInt16 { unsafe chio_load16_once(base + offset) }
   @inline(__always)
+  func load32(_ offset: Int) -> UInt32 { unsafe chio_load32_once(base + offset) }
+  @inline(__always)
   func load64(_ offset: Int) -> UInt64 { unsafe chio_load64_once(base + offset) }
+  /// The two words of a descriptor.
+  @inline(__always)
+  func loadPair(_ offset: Int) -> (UInt64, UInt64) { (load64(offset), load64(offset &+ 8)) }
   @inline(__always)
   func load16Acquire(_ offset: Int) -> UInt16 { unsafe chio_load16_acquire(base + offset) }
+  @inline(__always)
+  func load64Acquire(_ offset: Int) -> UInt64 { unsafe chio_load64_acquire(base + offset) }
   @inline(__always)
   func store8(_ offset: Int, _ value: UInt8) { unsafe chio_store8_once(base + offset, value) }
   @inline(__always)
@@ -30,13 +37,18 @@ struct SharedMemory {
   func store16Release(_ offset: Int, _ value: UInt16) {
     unsafe chio_store16_release(base + offset, value)
   }
+  @inline(__always)
+  func store64Release(_ offset: Int, _ value: UInt64) {
+    unsafe chio_store64_release(base + offset, value)
+  }
 }
 
-/// When each head was last taken, so that one made available twice is found (hostile driver 25).
+/// When each head or buffer id was last taken, so that one made available twice is found (hostile
+/// driver 25, 26).
 ///
 /// A head is in flight while its stamp is not less than the queue's present stamp. A batch raises
-/// the queue's stamp when its used index is published, which frees all its heads at once; a head
-/// that is held over batches is stamped ``held``.
+/// the queue's stamp when what it used is published, which frees all its heads at once; a head that
+/// is held over batches is stamped ``held``.
 ///
 /// Invariant: indexes are less than the ring's size, which is at most `count`.
 @safe

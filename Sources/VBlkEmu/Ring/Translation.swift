@@ -3,7 +3,7 @@ internal import Glibc
 internal import Virtio
 
 /// Accesses of any length through the emulated IOMMU; the fast path has its own, shorter ones.
-extension SplitQueue {
+extension DeviceQueue {
   /// Makes the run of headers, tables and statuses the one at `address`.
   @inline(never)
   mutating func refillControlRun(_ address: UInt64) {
@@ -131,13 +131,6 @@ extension SplitQueue {
     }
     return copied ? words : nil
   }
-
-  /// Loads descriptor `index` of the ring, which is less than its size, once.
-  @inline(__always)
-  func ringDescriptor(_ index: Int) -> Descriptor {
-    let offset = index &* SplitLayout.descriptorStride
-    return Descriptor(words: (descriptors.load64(offset), descriptors.load64(offset &+ 8)))
-  }
 }
 
 extension Descriptor {
@@ -148,5 +141,14 @@ extension Descriptor {
       address: words.0, length: UInt32(truncatingIfNeeded: words.1),
       flags: DescriptorFlags(rawValue: UInt16(truncatingIfNeeded: words.1 &>> 32)),
       next: UInt16(truncatingIfNeeded: words.1 &>> 48))
+  }
+
+  /// The same of a packed descriptor: length, id and flags as one word. Its id stands in `next`.
+  @inline(__always)
+  init(packed words: (UInt64, UInt64)) {
+    self.init(
+      address: words.0, length: UInt32(truncatingIfNeeded: words.1),
+      flags: DescriptorFlags(rawValue: UInt16(truncatingIfNeeded: words.1 &>> 48)),
+      next: UInt16(truncatingIfNeeded: words.1 &>> 32))
   }
 }

@@ -21,7 +21,7 @@ public struct Violation: Equatable, Sendable, CustomStringConvertible {
     case nextOutOfRange
     /// [5] A chain runs in a circle.
     case descriptorLoop
-    /// [6] A table has more descriptors than the device takes.
+    /// [6] A table, or a packed ring's list, has more descriptors than the device takes.
     case chainTooLong
     /// [7] A chain has more than 2^32 bytes.
     case chainTooManyBytes
@@ -31,7 +31,7 @@ public struct Violation: Equatable, Sendable, CustomStringConvertible {
     case indirectNotNegotiated
     /// [11] INDIRECT inside a table.
     case indirectNested
-    /// [12] INDIRECT together with NEXT.
+    /// [12] INDIRECT together with NEXT, or (packed) behind another descriptor of its list.
     case indirectWithNext
     /// [13] A table of 0 bytes, or not a multiple of 16.
     case indirectLengthInvalid
@@ -45,6 +45,18 @@ public struct Violation: Equatable, Sendable, CustomStringConvertible {
     case statusMissing
     /// [25] A head made available again while in flight.
     case headInFlight
+    /// [1] Packed: more descriptors made available than the ring has free ones.
+    case ringOverrun
+    /// [26] Packed: a buffer id is not less than the ring's size.
+    case bufferIDOutOfRange
+    /// [26] Packed: a buffer id made available again while in flight.
+    case bufferIDInFlight
+    /// Packed: a descriptor of a list, behind the first, is not available (virtio 1.2, 2.8.6).
+    case listNotAvailable
+    /// Packed: flags other than WRITE in a table.
+    case tableFlagsReserved
+    /// Packed: event flags 3, or a descriptor event without EVENT_IDX or outside the ring.
+    case eventSuppressionInvalid
     /// [41] The rings were unmapped while the queue was enabled.
     case ringUnmapped
 
@@ -53,7 +65,7 @@ public struct Violation: Equatable, Sendable, CustomStringConvertible {
     case registerAfterEnable
     /// [35] 0 written to `queue_enable`.
     case queueDisabled
-    /// [35] A size that is 0, no power of two or too large.
+    /// [35] A size that is 0, too large or (split) no power of two.
     case queueSizeInvalid
     /// [35] An area that is misaligned.
     case areaMisaligned
@@ -61,6 +73,8 @@ public struct Violation: Equatable, Sendable, CustomStringConvertible {
     case areaUnmapped
     /// [35] Areas of one queue that overlap.
     case areasOverlap
+    /// [35] A queue enabled before FEATURES_OK, which then chose the other ring format.
+    case queueEnabledTooEarly
     /// [36] A queue register with a `queue_select` that names no queue.
     case queueSelectOutOfRange
     /// [38] A vector that the function doesn't have.
