@@ -42,7 +42,7 @@ struct Schedule: CustomStringConvertible {
 
 /// Every interleaving of the device's completions with the owner's reaps (facts §3.8 (a)): one
 /// queue, a dio of N bios, the counts proved by closed forms.
-@Suite("Schedules, one queue")
+@Suite("Schedules, one queue", .onEachRing)
 struct ScheduleTests {
   /// What may happen beside completions and reaps.
   enum Extra { case nothing, reset }
@@ -85,6 +85,7 @@ struct ScheduleTests {
   ///   - failing: Bit i: the device fails bio i.
   ///   - extra: What else may happen.
   /// - Returns: How many schedules there are.
+  /// - Throws: What opening the device or allocating throws.
   private func walk(bios: Int, failing: Int, extra: Extra) throws -> Int {
     let bench = try bench()
     var rules: [FaultRule] = []

@@ -24,8 +24,8 @@ extension Queue {
 
   /// Gives a head back, with the slots lent to its chain, and restores what the chain changed.
   mutating func releaseSlot(_ head: UInt32) {
-    if records[head].isRewritten {
-      records[head].isRewritten = false
+    if records[head].span != 0 {
+      records[head].span = 0
       var lent = records[head].next
       while lent != BioRecord.none {
         let next = records[lent].next
