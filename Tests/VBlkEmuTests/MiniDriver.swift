@@ -29,6 +29,8 @@ final class MiniDriver {
     var availableIndex: UInt16 = 0
     var usedSeen: UInt16 = 0
     var freeDescriptor = 0
+    /// Where it is, if it is a packed one.
+    var packed = PackedPlace()
   }
 
   static let memoryByteCount = 8 << 20
@@ -114,6 +116,9 @@ final class MiniDriver {
     status = [.acknowledge, .driver, .featuresOK]
   }
 
+  /// Whether its rings are packed ones.
+  var isPacked: Bool { features.contains(.ringPacked) }
+
   /// Reset to DRIVER_OK with `queues` queues.
   func start(without: Features = [], queues: Int = 1, size: Int = 64) {
     negotiate(without: without)
@@ -121,13 +126,15 @@ final class MiniDriver {
     status = [.acknowledge, .driver, .featuresOK, .driverOK]
   }
 
-  /// Allocates and enables a queue.
-  func setUp(_ queue: Int, size: Int, vector: UInt16? = nil) {
+  /// Allocates and enables a queue, with room for `slack` descriptors behind its ring.
+  func setUp(_ queue: Int, size: Int, vector: UInt16? = nil, slack: Int = 0) {
     var ring = Ring()
     ring.size = size
-    ring.descriptors = allocate(SplitLayout.descriptorByteCount(size: size), 16)
-    ring.available = allocate(SplitLayout.availableByteCount(size: size), 2)
-    ring.used = allocate(SplitLayout.usedByteCount(size: size), 4)
+    ring.descriptors = allocate(SplitLayout.descriptorByteCount(size: size + slack), 16)
+    ring.available = allocate(
+      isPacked ? PackedLayout.eventByteCount : SplitLayout.availableByteCount(size: size), 4)
+    ring.used = allocate(
+      isPacked ? PackedLayout.eventByteCount : SplitLayout.usedByteCount(size: size), 4)
     while rings.count <= queue { rings.append(Ring()) }
     rings[queue] = ring
     write(CommonConfig.queueSelect, 2, UInt32(queue))

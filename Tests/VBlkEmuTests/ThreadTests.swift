@@ -78,6 +78,77 @@ import Virtio
     #expect(driver.disk.violations.isEmpty)
   }
 
+  @Test("packed rings and IN_ORDER served by the thread, suppression honoured")
+  func packedSoak() throws {
+    for extra: Features in [.ringPacked, [.ringPacked, .inOrder]] {
+      for without: Features in [[], .eventIndex] {
+        var configuration = PackedRingTests.configuration()
+        configuration.mode = .threaded
+        configuration.extra = extra
+        let driver = try MiniDriver(configuration)
+        driver.start(without: without, size: 7)
+        try soak(driver)
+        #expect(driver.disk.violations.isEmpty)
+      }
+    }
+  }
+
+  /// Keeps up to seven tables in flight for 4,000 requests, and reads what the device wrote.
+  func soak(_ driver: MiniDriver) throws {
+    let inOrder = driver.features.contains(.inOrder)
+    let requests = (0..<7).map { _ in
+      driver.request(.read, 0, [.into(driver.address(driver.allocate(512)), 512)])
+    }
+    let tables = requests.map { request in
+      let table = driver.allocate(48)
+      for (index, piece) in request.pieces.enumerated() {
+        driver.writePacked(
+          at: table + 16 * index, piece.address, piece.length, 0, piece.writable ? 2 : 0)
+      }
+      return driver.address(table)
+    }
+    var sent = 0
+    var done = 0
+    while done < 4000 {
+      let old = driver.rings[0].packed.next
+      var count = 0
+      while sent < 4000, sent - done < 7 {
+        let id = UInt16(sent % 7)
+        driver.store(driver.offset(requests[Int(id)].status), UInt8(0xFF))
+        driver.placeDescriptor(tables[Int(id)], 48, 4, id: id)
+        driver.rings[0].packed.lists.append(.init(id: id, span: 1))
+        sent += 1
+        count += 1
+      }
+      driver.publishPacked()
+      if wantsPackedKick(driver, old, count) { driver.ring() }
+      let before = driver.rings[0].packed.lists.count
+      guard ThreadTests.wait({ driver.peekUsed() != nil }) else {
+        Issue.record("request \(done) was never completed")
+        return
+      }
+      let ids = inOrder ? driver.usedInOrder()?.ids ?? [] : [driver.usedPacked()?.id ?? .max]
+      for id in ids {
+        #expect(id == UInt16(done % 7))
+        #expect(driver.bytes(requests[done % 7].status, 1) == [0])
+        done += 1
+      }
+      #expect(before - driver.rings[0].packed.lists.count == ids.count)
+      // Now and then until the thread asks for kicks, which it does before it sleeps.
+      if done % 1000 == 0 { #expect(ThreadTests.wait { driver.deviceEvent().flags != 1 }) }
+    }
+    #expect(driver.disk.counters(queue: 0).requests == 4000)
+  }
+
+  /// Whether the device wants to be kicked for `count` slots from `old` on.
+  func wantsPackedKick(_ driver: MiniDriver, _ old: PackedPlace.Position, _ count: Int) -> Bool {
+    chio_fence_full()
+    let event = driver.deviceEvent()
+    guard event.flags == 2 else { return event.flags == 0 && count > 0 }
+    let size = driver.rings[0].size
+    return (0..<count).contains { old.advanced($0, size: size).word == event.position }
+  }
+
   @Test("resets, unmaps and capacity changes while it polls") func controlPlane() throws {
     let driver = try driver()
     let memory = MiniDriver.map(4096)

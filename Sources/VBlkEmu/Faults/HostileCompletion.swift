@@ -60,7 +60,8 @@ extension DeviceQueue {
   }
 
   /// Overwrites the descriptors of a request, which the driver owns, with garbage: of a split ring
-  /// the head, of a packed one all but the flags.
+  /// the head, of a packed one
+  /// address and length of all.
   private func scribble(_ request: Request) {
     let ring = isPacked ? packed.descriptors : split.descriptors
     for index in 0..<request.span {

@@ -16,8 +16,8 @@ internal import Virtio
 /// Invariants
 /// 1. While the queue is live, the three areas are mapped for `size` entries, any number of them.
 /// 2. `slot` is less than `size`.
-/// 3. `behind`, the slots read and not yet used, and `pushed`, those used and not yet published, are
-///    at most `size` together, or the queue is broken: nothing is written that was not read before.
+/// 3. `behind`, the slots read and not yet used, and `pushed`, those used and not yet published,
+///    are at most `size` together, or the queue is broken: nothing is written that was not read.
 /// 4. If `pushed` is not 0, the word of the first of them is `heldWord`; the others are written
 ///    behind it, where the driver doesn't look before it sees the first.
 ///
