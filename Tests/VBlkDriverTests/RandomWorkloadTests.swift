@@ -22,9 +22,9 @@ struct RandomWorkloadTests {
     var packed: Int?
 
     var description: String {
-      "depth \(depth) packed \(packed.map(String.init) ?? "-") indirect \(indirect) segMax "
-        + "\(segMax.map(String.init) ?? "-") sizeMax \(sizeMax.map(String.init) ?? "-") block \(block) scattered \(scattered) "
-        + "bounce \(bounce)"
+      func text(_ value: (some CustomStringConvertible)?) -> String { value?.description ?? "-" }
+      return "depth \(depth) packed \(text(packed)) indirect \(indirect) segMax \(text(segMax)) "
+        + "sizeMax \(text(sizeMax)) block \(block) scattered \(scattered) bounce \(bounce)"
     }
 
     static let all: [Shape] =
