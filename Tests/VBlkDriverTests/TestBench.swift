@@ -1,3 +1,4 @@
+import Synchronization
 import Testing
 import VBlkEmu
 import Virtio
@@ -132,5 +133,24 @@ func permutations<T>(_ items: [T]) -> [[T]] {
     var rest = items
     let first = rest.remove(at: index)
     return permutations(rest).map { [first] + $0 }
+  }
+}
+
+/// That the suites under ``OnEachRing`` do run on each.
+@Suite("Ring formats", .onEachRing)
+struct RingFormatTests {
+  private static let seen = Mutex<[RingFormat]>([])
+
+  @Test("each format is the device's in its turn")
+  func chosen() throws {
+    let accepted = try Bench().device.info.accepted
+    let format = RingFormat.current
+    #expect(accepted.contains(.ringPacked) == (format != .split))
+    #expect(accepted.contains(.indirectDescriptors) == (format != .packedDirect))
+    let seen = Self.seen.withLock { seen in
+      seen.append(format)
+      return seen
+    }
+    if format == RingFormat.allCases.last { #expect(seen == RingFormat.allCases) }
   }
 }

@@ -9,12 +9,10 @@ import Virtio
 /// until they are done. Offsets and counts are in bytes. After a ``Submission/queued`` the buffer
 /// comes back with exactly one ``Completion``.
 public struct Queue: ~Copyable {
-  // Set once.
-  /// The ring's format: one of the two is in use.
+  // Set once. The ring's format is chosen by `isPacked`: `ring` is in use, or `packed`.
   @usableFromInline let isPacked: Bool
   @usableFromInline let isIndirect: Bool
   @usableFromInline let ring: SplitRing
-  @usableFromInline var packed: PackedRing
   @usableFromInline let records: Table<BioRecord>
   @usableFromInline let requests: RequestAreas
   @usableFromInline let device: Device
@@ -35,8 +33,9 @@ public struct Queue: ~Copyable {
   @usableFromInline var freeHead: UInt32
   @usableFromInline var freeCount: Int
 
-  // Ring positions (I3), in requests. `usedSeen` is how far the device may be: where it said it is,
-  // or, in a packed ring, that it is not where we are yet.
+  // Ring positions (I3), which count requests. `usedSeen` is how far the device may be: where it
+  // said it is; or all that was published, for a packed ring says only whether the next is used.
+  @usableFromInline var packed: PackedRing
   @usableFromInline var availShadow: UInt16
   @usableFromInline var availPublished: UInt16
   @usableFromInline var lastUsed: UInt16

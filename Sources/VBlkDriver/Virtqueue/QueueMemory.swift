@@ -11,8 +11,9 @@ final class QueueMemory: @unchecked Sendable {
   let layout: QueueLayout
   /// All of the DMA block.
   private let shared: SharedRun
+  /// One of the two is in use, as `layout.isPacked` says; the other one's pointers mean nothing.
   let ring: SplitRing
-  /// The same memory as a packed ring, as it is at first; a queue has its own.
+  /// As it is at first; a queue has its own.
   let packed: PackedRing
   let requests: RequestAreas
   let records: Table<BioRecord>

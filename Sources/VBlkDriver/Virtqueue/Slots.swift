@@ -1,5 +1,5 @@
-/// Slots and dio records: the head allocator of a split ring. Free heads are a list through the
-/// records, last in first out, so that a warm slot is used next.
+/// Slots and dio records: the allocator of heads, or of a packed ring's buffer ids. Free ones are a
+/// list through the records, last in first out, so that a warm slot is used next.
 extension Queue {
   /// Whether a head can be taken; `freeCount` may be below it, for kept completions hold credits.
   var hasSlot: Bool { freeHead != BioRecord.none }
