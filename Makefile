@@ -6,11 +6,11 @@ SWIFT ?= swift
 # rebuild the libraries under it.
 RELEASE := .build-release
 TSAN := .build-tsan
-APT_PACKAGES := libpciaccess-dev libnuma-dev pkg-config e2fsprogs valgrind
+APT_PACKAGES := gcc libc6-dev libpciaccess-dev libnuma-dev pkg-config e2fsprogs valgrind
 SOURCES := Sources Tests Package.swift Docs/Package.swift Docs/Sources Benchmarks/Package.swift \
   Benchmarks/Sources Examples/Package.swift Examples/Sources
 
-.PHONY: help deps build run test test-tsan lint format docs clean bench-instructions
+.PHONY: help deps build run test test-tsan lint format docs clean bench-instructions bench-threaded
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -46,6 +46,9 @@ docs: deps ## The documentation of the library products, as sites in build/docs
 
 bench-instructions: deps ## Instructions per 4 KiB read, counted by callgrind
 	@Benchmarks/instructions.sh
+
+bench-threaded: build ## Driver and device on two threads, beside a ring program in C; wants a quiet machine
+	@Benchmarks/threaded.sh $(CURDIR)/build/vblk
 
 clean: ## Removes everything that was built
 	@rm -rf .build .build-* build Docs/.build Benchmarks/.build Examples/.build

@@ -47,7 +47,6 @@ enum DeviceReport {
   static func json(_ opened: OpenedDevice, serial: String) -> String {
     let info = opened.device.info
     let limits = info.limits
-    let memory = opened.device.memory
     let names = FeatureNames(info)
     return JSONWriter.object { root in
       root.value("schema", schema)
@@ -77,14 +76,21 @@ enum DeviceReport {
       }
       root.value("numa_node", info.numaNode)
       root.array("arenas") { list in
-        list.object { arena in
-          arena.value("size_bytes", memory.byteCount)
-          arena.value("page_bytes", memory.pageByteCount)
-          arena.value("numa_node", memory.kernelNode)
-          arena.value("locked", memory.isLocked)
+        for (use, memory) in arenas(opened.device) {
+          list.object { arena in
+            arena.value("use", use)
+            arena.value("size_bytes", memory.byteCount)
+            arena.value("page_bytes", memory.pageByteCount)
+            arena.value("numa_node", memory.kernelNode)
+            arena.value("locked", memory.isLocked)
+          }
         }
       }
     }
+  }
+
+  private static func arenas(_ device: Device) -> [(use: String, memory: DMAArena)] {
+    [("buffers", device.memory), ("rings", device.ringMemory)]
   }
 
   private static func operation(_ byteCount: Int) -> String {

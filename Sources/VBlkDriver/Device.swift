@@ -20,13 +20,17 @@ public final class Device: Sendable {
   /// Moves once with every stop; queues compare it with their own at each kick and look.
   @usableFromInline let epochWord = Atomic<UInt32>(0)
   private let transport: VirtioPCITransport
-  private let rings: DMAArena
+  /// DMA memory of the driver's own: rings, request headers, bounce blocks.
+  public let ringMemory: DMAArena
+  let interrupts: Interrupts?
   private let options: DeviceOptions
   private let phase = Atomic<UInt8>(Phase.running.rawValue)
   private let capacity: Atomic<UInt64>
   private let configGeneration: Atomic<UInt8>
   private let stopCodeValue = Atomic<UInt8>(0)
   private let quarantined = Atomic<Bool>(false)
+  /// Operations that the device answered with UNSUPP, a bit each.
+  private let turnedOff = Atomic<UInt8>(0)
   private let control: Mutex<Control>
 
   private enum Phase: UInt8 { case running, stopped, dead }
@@ -56,7 +60,8 @@ public final class Device: Sendable {
       self.transport = transport
       self.options = options
       memory = opened.memory
-      rings = opened.rings
+      ringMemory = opened.rings
+      interrupts = opened.interrupts
       info = opened.info
       capacity = Atomic(opened.info.capacityBytes)
       configGeneration = Atomic(opened.generation)
@@ -171,6 +176,16 @@ public final class Device: Sendable {
 
   var isQuarantined: Bool { quarantined.load(ordering: .relaxed) }
 
+  /// A device that does not know an operation which it offered is not asked again.
+  func turnOff(_ operation: Operation) {
+    guard operation == .discard || operation == .writeZeroes else { return }
+    turnedOff.bitwiseOr(1 << operation.rawValue, ordering: .relaxed)
+  }
+
+  func isOff(_ operation: Operation) -> Bool {
+    turnedOff.load(ordering: .relaxed) >> operation.rawValue & 1 == 1
+  }
+
   func now() -> UInt64 { options.clock() }
 
   /// What is wrong with the device, if its status says so and `epoch` is still the present one: a
@@ -281,16 +296,14 @@ extension Device {
             .deviceUnavailable, "\(info.name) came back with other features or limits",
             remedy: "open it again")
         }
+        // A reset has unmapped every vector; without interrupts that is what is wanted.
+        if interrupts != nil { try Self.connectConfiguration(transport, interrupts) }
         for (index, queue) in control.queues.enumerated() {
           guard control.isSwept[index] else {
             options.logger.error("queue \(index) of \(info.name) has not swept; left out")
             continue
           }
-          queue.prepare()
-          queue.install(
-            try transport.enableQueue(
-              index, size: queue.layout.size, addresses: queue.addresses,
-              vector: VirtioPCI.noVector))
+          try Self.enable(queue, transport, interrupts)
           if !control.isHandedOut[index] { control.isClean[index] = true }
         }
         transport.addStatus(.driverOK)
@@ -313,7 +326,7 @@ extension Device {
   private func quarantine() {
     quarantined.store(true, ordering: .releasing)
     keepForEver(memory)
-    keepForEver(rings)
+    keepForEver(ringMemory)
     control.withLock { control in
       for queue in control.queues { keepForEver(queue) }
     }
@@ -332,6 +345,7 @@ extension Device {
     let memory: DMAArena
     let rings: DMAArena
     let queues: [QueueMemory]
+    let interrupts: Interrupts?
   }
 
   private static func bringUp(
@@ -379,23 +393,62 @@ extension Device {
     } catch {
       throw VBlkError(error)
     }
+    // A failure from here on must not free memory that the device knows of.
+    var isUp = false
+    defer {
+      if !isUp { try? function.setBusMaster(false) }
+      withExtendedLifetime((rings, memory)) {}
+    }
     let queues = try layouts.enumerated().map { index, layout throws(VBlkError) in
       try QueueMemory(
         index: index, layout: layout, arena: rings, bounceBlocks: options.bounceBlocks,
         blockSize: agreed.limits.logicalBlockSize)
     }
-    _ = transport.setConfigVector(VirtioPCI.noVector)
-    for queue in queues {
-      queue.prepare()
-      queue.install(
-        try transport.enableQueue(
-          queue.index, size: queue.layout.size, addresses: queue.addresses,
-          vector: VirtioPCI.noVector))
-    }
+    let interrupts =
+      options.interrupts ? try Interrupts(function, queues: options.queues) : nil
+    try connectConfiguration(transport, interrupts)
+    for queue in queues { try enable(queue, transport, interrupts) }
     transport.addStatus(.driverOK)
+    isUp = true
+    report(agreed, function.name, options)
     return Opened(
       info: describe(transport, agreed, available, layouts),
-      generation: agreed.config.generation, memory: memory, rings: rings, queues: queues)
+      generation: agreed.config.generation, memory: memory, rings: rings, queues: queues,
+      interrupts: interrupts)
+  }
+
+  /// Gives the device a queue, with its vector where interrupts are wanted.
+  private static func enable(
+    _ queue: QueueMemory, _ transport: VirtioPCITransport, _ interrupts: Interrupts?
+  ) throws(VBlkError) {
+    queue.prepare()
+    queue.install(
+      try transport.enableQueue(
+        queue.index, size: queue.layout.size, addresses: queue.addresses,
+        vector: interrupts?.vector(ofQueue: queue.index) ?? VirtioPCI.noVector))
+  }
+
+  /// Vector 0 for configuration changes, read back (virtio 1.2, 4.1.5.1.2).
+  private static func connectConfiguration(
+    _ transport: VirtioPCITransport, _ interrupts: Interrupts?
+  ) throws(VBlkError) {
+    let accepted = transport.setConfigVector(interrupts == nil ? VirtioPCI.noVector : 0)
+    guard accepted || interrupts == nil else {
+      throw VBlkError(
+        .deviceUnavailable,
+        "\(transport.function.name) refused vector 0 for configuration changes",
+        remedy: "poll it: open it without interrupts")
+    }
+  }
+
+  /// Says once what a device offers and can't mean.
+  private static func report(_ agreed: Negotiation, _ name: String, _ options: DeviceOptions) {
+    if agreed.accepted.contains(.sizeMax), agreed.config.sizeMax == 0 {
+      options.logger.notice("\(name) offers size_max 0; taken as no limit")
+    }
+    if agreed.accepted.contains(.segMax), agreed.config.segMax == 0 {
+      options.logger.notice("\(name) offers seg_max 0; taken as one segment")
+    }
   }
 
   private static func layout(

@@ -18,6 +18,9 @@ public struct DeviceOptions: Sendable {
   public var pages = PageChoice.hugeIfAvailable
   /// How the device addresses of ``Device/memory`` lie; not contiguous only in tests.
   public var layout = RunLayout.contiguous
+  /// Whether the device's interrupts are set up too, so that a thread can sleep until a completion:
+  /// see ``Queue/armInterrupt()``. A queue polls all the same.
+  public var interrupts = false
   /// How long an operation may take before the device is reset, in nanoseconds.
   public var deadlineNanoseconds: UInt64 = Limits.deadlineNanoseconds
   /// Bounce blocks a queue, of 64 KiB or a logical block each; at least 1.

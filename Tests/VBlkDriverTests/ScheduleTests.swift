@@ -85,7 +85,7 @@ struct ScheduleTests {
   ///   - failing: Bit i: the device fails bio i.
   ///   - extra: What else may happen.
   /// - Returns: How many schedules there are.
-  /// - Throws: What opening the device or allocating throws.
+  /// - Throws: What opening the device or stepping it throws.
   private func walk(bios: Int, failing: Int, extra: Extra) throws -> Int {
     let bench = try bench()
     var rules: [FaultRule] = []

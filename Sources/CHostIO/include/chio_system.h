@@ -34,6 +34,11 @@ static inline int chio_pin_thread(int cpu) {
   return (int)syscall(SYS_sched_setaffinity, 0, sizeof mask, mask) < 0 ? -1 : 0;
 }
 
+// eventfd(2), non-blocking and closed on exec; -1 and errno on failure.
+static inline int chio_eventfd(void) { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); }
+static inline void chio_close(int fd) { close(fd); }
+static inline int chio_errno(void) { return errno; }
+
 // Lets another thread run, where one waits for this processor.
 static inline void chio_yield(void) { sched_yield(); }
 

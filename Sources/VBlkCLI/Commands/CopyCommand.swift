@@ -17,6 +17,9 @@ struct CopyCommand: ParsableCommand {
   @Argument(help: "The device to write, at least as large.")
   var destination: String
 
+  @Flag(help: "JSON: bytes and nanoseconds as integers.")
+  var json = false
+
   func run() throws {
     let target = try DeviceAddress(destination)
     let from = try OpenedDevice(
@@ -45,9 +48,24 @@ struct CopyCommand: ParsableCommand {
     let start = Clock.nanoseconds
     var copier = try Copier(from, to: onto, isFresh: isFresh)
     try copier.run()
+    report(from.capacity, copier.sparseByteCount, copier.bouncedByteCount, since: start)
+  }
+
+  private func report(_ bytes: UInt64, _ zeroes: UInt64, _ bounced: UInt64, since start: UInt64) {
+    let elapsed = Clock.nanoseconds - start
+    guard !json else {
+      let text = JSONWriter.object { root in
+        root.value("schema", "vblk.copy/1")
+        root.value("copied_bytes", bytes)
+        root.value("zero_bytes", zeroes)
+        root.value("bounced_bytes", bounced)
+        root.value("elapsed_ns", elapsed)
+      }
+      return Terminal.write(text, to: 1)
+    }
     Terminal.line(
-      "copied \(ByteSize.describe(from.capacity)), \(ByteSize.describe(copier.sparseByteCount)) of "
-        + "it zeroes, in \(Decimal.text(Double(Clock.nanoseconds - start) / 1e9, digits: 2)) s")
+      "copied \(ByteSize.describe(bytes)), \(ByteSize.describe(zeroes)) of it zeroes, in "
+        + "\(Decimal.text(Double(elapsed) / 1e9, digits: 2)) s; \(bounced) bytes bounced")
   }
 
   /// A chunk may become several requests where a device's segments are small.

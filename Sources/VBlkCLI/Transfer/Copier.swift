@@ -33,6 +33,10 @@ struct Copier: ~Copyable {
   private var failure: Failure?
   /// Bytes that were found to be zeroes and not written as data.
   private(set) var sparseByteCount: UInt64 = 0
+  /// Bytes that the driver copied instead of the devices.
+  var bouncedByteCount: UInt64 {
+    reading.statistics.bouncedBytes + writing.statistics.bouncedBytes
+  }
 
   /// Prepares a copy of all of `source`.
   ///

@@ -139,6 +139,7 @@ extension Queue {
   private mutating func endPart(_ id: UInt32, code: VBlkError.Code?) {
     let index = records[id].owner
     if let code, dios[index].code == 0 { dios[index].code = code.rawValue }
+    if code == .unsupported { device.turnOff(records[id].operation) }
     if records[id].block != nil, endBounce(id, code: code) { return }
     if code == nil { counters.bytes &+= UInt64(records[id].byteCount) }
     records[id].state = .free

@@ -142,6 +142,8 @@ extension Queue {
         ? .accepted(byteCount: 0) : .ended(IOResult(success: 0))
     case .identify: return .accepted(byteCount: count)
     case .discard where limits.maxDiscardBytes == 0: return .refused(.unsupported)
+    case .discard where device.isOff(.discard): return .refused(.unsupported)
+    case .writeZeroes where device.isOff(.writeZeroes): return .refused(.unsupported)
     case .writeZeroes where limits.maxWriteZeroesBytes == 0: return .refused(.unsupported)
     case .read, .write, .discard, .writeZeroes: break
     }

@@ -46,14 +46,21 @@ extension Queue {
       return VBlkError(
         code, "\(what) took longer than \(device.deadlineNanoseconds / 1_000_000) ms",
         remedy: "the device was reset; whether the operation was carried out is unknown")
+    case .ioError:
+      return VBlkError(
+        code, "\(what) on \(name): the device met an I/O error",
+        remedy: "look at what is behind it: its disk may fail, an image's file system be full")
+    case .reset, .resetting, .removed:
+      return VBlkError(
+        code, "\(what) on \(name): \(Self.plainText(code))",
+        remedy: code == .removed ? "open it again once it is back" : "try again")
     default: return VBlkError(code, "\(what) on \(name): \(Self.plainText(code))")
     }
   }
 
   private static func plainText(_ code: VBlkError.Code) -> String {
     switch code {
-    case .ioError: "the device met an I/O error"
-    case .resetting: "the device is being reset; try again"
+    case .resetting: "the device is being reset"
     case .reset: "the device was reset; whether the operation was carried out is unknown"
     case .shortTransfer: "the device transferred less than was asked for"
     case .removed: "the device is gone"

@@ -162,6 +162,8 @@ struct QueueState {
   var isStopped = false
   var isClosed = false
   var isRetired = false
+  /// An interrupt was asked for.
+  var isArmed = false
   /// The last refusal of a submission, for the rich error.
   var refusal = Refusal()
   var lastViolation: Violation?

@@ -277,6 +277,11 @@ struct PackedRing {
 
   private func isFirstTurn(_ word: UInt64) -> Bool { word & Self.availableBit != 0 }
 
+  /// Asks the device for an interrupt at each used descriptor; fence N stands after it.
+  func requestInterrupt() {
+    unsafe chio_store32_once(driverEvent, UInt32(PackedLayout.eventEnable) << 16)
+  }
+
   /// Asks the device for no interrupts.
   func suppressInterrupts() {
     unsafe chio_store32_once(driverEvent, UInt32(PackedLayout.eventDisable) << 16)

@@ -89,6 +89,12 @@ struct SplitRing {
     return unsafe chio_load16_once(used + SplitLayout.flagsOffset) & SplitLayout.usedNoNotify == 0
   }
 
+  /// Asks the device for an interrupt when it uses the next entry; fence N stands after it.
+  func requestInterrupt(lastUsed: UInt16, eventIndex: Bool) {
+    unsafe chio_store16_once(avail + SplitLayout.flagsOffset, 0)
+    if eventIndex { unsafe chio_store16_once(usedEvent, lastUsed) }
+  }
+
   /// Asks the device for no interrupts: by the flag, or by an event that lies behind
   /// (virtio 1.2, 2.7.7.1).
   func suppressInterrupts(lastUsed: UInt16, eventIndex: Bool) {

@@ -82,13 +82,17 @@ extension DeviceQueue {
       guard _fastPath(other == 0) else { return DeviceQueue.notPlain }
       return movePacked(word, 1, header.0, PlainData(data, flags: data.1 &>> 48 | 1), status.0)
     }
-    guard _fastPath(packed.slot &+ 3 <= packed.size) else { return DeviceQueue.notPlain }
+    // Until the first is available, the others are the driver's: they are not even read.
+    guard _fastPath(word & PackedShape.withoutID == PackedShape.header),
+      _fastPath(packed.slot &+ 3 <= packed.size)
+    else { return DeviceQueue.notPlain }
     let header = packed.nextAddress
     let data = packed.words(packed.slot &+ 1)
     let status = packed.words(packed.slot &+ 2)
     let last = status.1 ^ packed.availableBits
-    let other = (word ^ PackedShape.header | last ^ PackedShape.last) & PackedShape.withoutID
-    guard _fastPath(other == 0) else { return DeviceQueue.notPlain }
+    guard _fastPath(last & PackedShape.withoutID == PackedShape.last) else {
+      return DeviceQueue.notPlain
+    }
     let flags = (data.1 ^ packed.availableBits) &>> 48
     return movePacked(last, 3, header, PlainData(data, flags: flags), status.0)
   }

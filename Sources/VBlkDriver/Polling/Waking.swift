@@ -1,0 +1,39 @@
+import Synchronization
+
+/// Sleeping until there is something to reap, for a thread that may: arm, wait on the eventfd (by
+/// poll(2), epoll or io_uring), disarm, poll the queue.
+extension Queue {
+  /// The eventfd that this queue's interrupt signals, or nil where the device was opened without
+  /// ``DeviceOptions/interrupts``. It is the device's: watch it, read it empty, don't close it.
+  public var interruptDescriptor: CInt? {
+    device.interrupts?.descriptor(ofQueue: memory.index)
+  }
+
+  /// Asks the device for an interrupt at its next completion. What is pending is kicked first.
+  ///
+  /// - Returns: False where there is something to reap already, or to care for: poll, don't sleep.
+  ///   After true a completion signals ``interruptDescriptor``; none is lost in between
+  ///   (virtio 1.2, 2.7.14: the index is looked at again after the request, fence N between).
+  public mutating func armInterrupt() -> Bool {
+    precondition(device.interrupts != nil, "the device was opened without interrupts")
+    kick()
+    state.isArmed = true
+    if isPacked {
+      packed.requestInterrupt()
+    } else {
+      ring.requestInterrupt(lastUsed: lastUsed, eventIndex: eventIndex)
+    }
+    atomicMemoryFence(ordering: .sequentiallyConsistent)  // fence N
+    let isQuiet =
+      usedIndex() == lastUsed && usedSeen == lastUsed && pendingWork == 0
+      && !state.isStopped && device.epochWord.load(ordering: .acquiring) == epoch
+    if !isQuiet { disarmInterrupt() }
+    return isQuiet
+  }
+
+  /// Ends ``armInterrupt()``: the queue is polled again.
+  public mutating func disarmInterrupt() {
+    state.isArmed = false
+    suppressInterrupts()
+  }
+}
