@@ -14,6 +14,7 @@ probe=$(swift build -c release --scratch-path .build --show-bin-path)/Probe
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 batches=400
+formats='split-direct split-indirect packed-direct packed-indirect'
 depth=32
 
 count() { # format, batches: leaves inclusive and self costs in $out
@@ -44,7 +45,7 @@ runtime_calls() { # format: runtime functions whose cost differs between the two
   diff "$out/$batches.calls" "$out/$((2 * batches)).calls" || true
 }
 
-for format in stub split-direct split-indirect; do
+for format in stub $formats; do
   count $format $batches
   count $format $((2 * batches))
 done
@@ -55,7 +56,7 @@ status=0
 printf '%-15s %8s %8s %8s %8s %8s %8s %8s\n' \
   format submit kick poll client driver limit recorded
 line='instructions per 4 KiB read:'
-for format in split-direct split-indirect; do
+for format in $formats; do
   submit=$(per_read $format submitBatch)
   kick=$(awk -v k="$(per_read $format kickBatch)" -v d="$(per_read $format 'DoorbellTarget.*write')" \
     'BEGIN { printf "%.1f", k - d }')

@@ -456,21 +456,23 @@ extension Device {
     _ options: DeviceOptions
   ) throws(VBlkError) -> QueueLayout {
     let most = transport.maximumQueueSize(index)
-    guard SplitLayout.isLegal(size: most) else {
+    let isPacked = agreed.accepted.contains(.ringPacked)
+    guard QueueLayout.isLegal(size: most, isPacked: isPacked) else {
       throw VBlkError(
         .deviceUnavailable,
-        "queue \(index) of \(transport.function.name) has size \(most), not a power of two from 1 "
-          + "to \(SplitLayout.maximumSize)",
+        "queue \(index) of \(transport.function.name) has size \(most), not "
+          + "\(isPacked ? "a number" : "a power of two") from 1 to \(SplitLayout.maximumSize)",
         remedy: "the device is faulty")
     }
     let isIndirect = agreed.accepted.contains(.indirectDescriptors)
     let wanted = min(most, options.depth * (isIndirect ? 1 : 3))
-    var size = 1
+    var size = isPacked ? wanted : 1
     while size < wanted { size *= 2 }
     size = min(size, most)
     guard
       let layout = QueueLayout(
-        size: size, isIndirect: isIndirect, maxSegments: agreed.limits.maxSegments)
+        size: size, isPacked: isPacked, isIndirect: isIndirect,
+        maxSegments: agreed.limits.maxSegments)
     else {
       throw VBlkError(
         .deviceUnavailable,

@@ -7,7 +7,7 @@ import Virtio
 /// The completion rows of facts §3.1 that one queue can show, on the stepped emulator: the test
 /// decides when the device acts. A dio of N bios is made by one block a bio (seg_max 1, size_max
 /// one block).
-@Suite("Completion, one queue")
+@Suite("Completion, one queue", .onEachRing)
 struct CompletionTests {
   /// A stepped disk on which each block of an operation is a bio of its own.
   func stepped(depth: Int = 16, edit: (inout EmulatedDisk.Configuration) -> Void = { _ in })

@@ -5,7 +5,7 @@ import VBlkEmu
 @testable import VBlkDriver
 
 /// Deadlines on a clock of the test's own.
-@Suite("Deadlines")
+@Suite("Deadlines", .onEachRing)
 struct DeadlineTests {
   /// A clock that moves when it is told to, and a microsecond each time it is read.
   final class Clock: Sendable {

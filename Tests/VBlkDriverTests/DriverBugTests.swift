@@ -138,4 +138,23 @@ struct DriverBugTests {
     let works = try queue.works(rig)
     #expect(works)
   }
+
+  /// A queue that was closed, then swept, was handed out again with the places of before the reset:
+  /// the next one waited for a used index that the device would never have.
+  @Test("a queue closed before a reset was handed out with its old places", .onEachRing)
+  func closedBeforeReset() throws {
+    let rig = try Rig(options: { $0.deadlineNanoseconds = 100_000_000 })
+    do {
+      var queue = try rig.device.makeQueue()
+      for _ in 0..<5 { try queue.flush() }
+      queue.close()
+      rig.device.reset()
+      let nothing = queue.take(10)
+      #expect(nothing == nil)
+    }
+    var queue = try rig.device.makeQueue()
+    let works = try queue.works(rig)
+    #expect(works)
+    #expect(queue.statistics.violations == 0 && queue.statistics.resets == 0)
+  }
 }

@@ -7,7 +7,7 @@ import Virtio
 @testable import VBlkDriver
 
 /// MSI-X as a wake-up: vectors set, read back, asked for and not asked for.
-@Suite("Interrupts")
+@Suite("Interrupts", .onEachRing)
 struct InterruptTests {
   private func bench(_ edit: (inout EmulatedDisk.Configuration) -> Void = { _ in }) throws -> Bench
   {

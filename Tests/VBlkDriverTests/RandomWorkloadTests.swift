@@ -18,25 +18,41 @@ struct RandomWorkloadTests {
     var block: UInt32 = 512
     var scattered = false
     var bounce = 8
+    /// Most entries of a packed ring; nil is a split ring.
+    var packed: Int?
 
     var description: String {
-      "depth \(depth) indirect \(indirect) segMax \(segMax.map(String.init) ?? "-") sizeMax "
-        + "\(sizeMax.map(String.init) ?? "-") block \(block) scattered \(scattered) "
-        + "bounce \(bounce)"
+      func text(_ value: (some CustomStringConvertible)?) -> String { value?.description ?? "-" }
+      return "depth \(depth) packed \(text(packed)) indirect \(indirect) segMax \(text(segMax)) "
+        + "sizeMax \(text(sizeMax)) block \(block) scattered \(scattered) bounce \(bounce)"
     }
 
-    static let all: [Shape] = [
-      Shape(), Shape(indirect: false), Shape(depth: 1), Shape(depth: 1, indirect: false),
-      Shape(depth: 2, segMax: 1), Shape(depth: 4, indirect: false, segMax: 2, sizeMax: 512),
-      Shape(depth: 8, segMax: 3, sizeMax: 1024), Shape(block: 4096),
-      Shape(depth: 5, indirect: false, block: 4096, scattered: true),
-      Shape(depth: 16, segMax: 7, scattered: true), Shape(depth: 4, bounce: 1),
-      Shape(depth: 2, indirect: false, segMax: nil, bounce: 1),
-    ]
+    static let all: [Shape] =
+      [
+        Shape(), Shape(indirect: false), Shape(depth: 1), Shape(depth: 1, indirect: false),
+        Shape(depth: 2, segMax: 1), Shape(depth: 4, indirect: false, segMax: 2, sizeMax: 512),
+        Shape(depth: 8, segMax: 3, sizeMax: 1024), Shape(block: 4096),
+        Shape(depth: 5, indirect: false, block: 4096, scattered: true),
+        Shape(depth: 16, segMax: 7, scattered: true), Shape(depth: 4, bounce: 1),
+        Shape(depth: 2, indirect: false, segMax: nil, bounce: 1),
+      ]
+      + [1, 2, 3, 5, 16].map { Shape(packed: $0) }
+      + [3, 4, 5, 7, 16, 48].map { Shape(indirect: false, packed: $0) }
+      + [
+        Shape(depth: 5, segMax: 3, sizeMax: 1024, packed: 256), Shape(segMax: 1, packed: 5),
+        Shape(depth: 5, indirect: false, block: 4096, scattered: true, packed: 256),
+        Shape(depth: 7, indirect: false, segMax: 2, sizeMax: 512, packed: 256),
+        Shape(segMax: 7, scattered: true, packed: 11), Shape(depth: 4, bounce: 1, packed: 64),
+        Shape(indirect: false, segMax: nil, bounce: 1, packed: 8),
+      ]
 
     func open() throws -> Bench {
       try Bench(bytes: UInt64(RandomWorkloadTests.bytes)) {
         if !indirect { $0.withheld.insert(.indirectDescriptors) }
+        if let packed {
+          $0.extra.insert(.ringPacked)
+          $0.queueSize = packed
+        }
         $0.segMax = segMax
         $0.sizeMax = sizeMax
         $0.blockSize = block
@@ -133,6 +149,8 @@ struct RandomWorkloadTests {
     let readCount = try queue.read(at: 0, into: &whole)
     #expect(readCount == Self.bytes)
     #expect(whole.contents == model, "\(label)")
+    #expect(queue.statistics.violations == 0 && queue.statistics.resets == 0, "\(label)")
+    #expect(bench.disk.violations.isEmpty, "\(label)")
   }
 
   @Test("T55 random-write-verify: many in flight, unaligned and overlapping", arguments: Shape.all)

@@ -3,7 +3,7 @@ import VBlkEmu
 
 @testable import VBlkDriver
 
-@Suite("Reads and writes on the inline emulator")
+@Suite("Reads and writes on the inline emulator", .onEachRing)
 struct ReadWriteTests {
   @Test("a written block reads back, synchronous")
   func writeThenRead() throws {

@@ -6,7 +6,7 @@ import Virtio
 
 /// Rows T37-T43 of facts §3.2 that one thread can show: each accepted operation ends exactly once,
 /// after the device has stopped.
-@Suite("Reset, close, deadlines")
+@Suite("Reset, close, deadlines", .onEachRing)
 struct ResetTests {
   private func stepped(
     depth: Int = 16, deadline: UInt64 = 30_000_000_000,

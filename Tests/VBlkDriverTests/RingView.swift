@@ -180,6 +180,7 @@ struct Rig {
     _ change: (inout EmulatedDisk.Configuration) -> Void, _ edit: (inout DeviceOptions) -> Void
   ) throws -> (disk: EmulatedDisk, function: RecordingFunction, options: DeviceOptions) {
     var configuration = EmulatedDisk.Configuration(.memory(byteCount: bytes))
+    RingFormat.current.apply(to: &configuration)
     change(&configuration)
     var options = DeviceOptions()
     options.memoryByteCount = 2 << 20

@@ -6,7 +6,7 @@ import Virtio
 @testable import VBlkDriver
 
 /// Where the device's transfers go, by its own trace: zero copy is shown, not claimed.
-@Suite("Scatter-gather from pinned pages")
+@Suite("Scatter-gather from pinned pages", .onEachRing)
 struct ScatterGatherTests {
   private func transfers(_ bench: Bench, _ type: RequestType) -> [DMATransfer] {
     bench.disk.trace.filter { $0.requestType == type.rawValue }

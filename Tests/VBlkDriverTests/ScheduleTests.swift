@@ -42,7 +42,7 @@ struct Schedule: CustomStringConvertible {
 
 /// Every interleaving of the device's completions with the owner's reaps (facts §3.8 (a)): one
 /// queue, a dio of N bios, the counts proved by closed forms.
-@Suite("Schedules, one queue")
+@Suite("Schedules, one queue", .onEachRing)
 struct ScheduleTests {
   /// What may happen beside completions and reaps.
   enum Extra { case nothing, reset }

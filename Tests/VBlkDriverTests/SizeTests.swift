@@ -5,7 +5,7 @@ import Virtio
 @testable import VBlkDriver
 
 /// Rows T44-T51 of facts §3.3: the device's end, large counts, limits that are absent or bad.
-@Suite("Sizes and ends")
+@Suite("Sizes and ends", .onEachRing)
 struct SizeTests {
   static let bytes: UInt64 = 64 << 10
 

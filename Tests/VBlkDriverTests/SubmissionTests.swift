@@ -6,7 +6,7 @@ import Virtio
 @testable import VBlkDriver
 
 /// Rows T09-T11 and T17-T24 of facts §3.1, as §3.8 restates them.
-@Suite("Submission, one queue")
+@Suite("Submission, one queue", .onEachRing)
 struct SubmissionTests {
   /// Registered memory of eight pages, the fifth of which is not there.
   private func holed(_ device: Device) throws -> RegisteredMemory {

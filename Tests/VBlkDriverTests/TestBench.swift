@@ -1,3 +1,5 @@
+import Synchronization
+import Testing
 import VBlkEmu
 import Virtio
 
@@ -17,6 +19,41 @@ struct Seeded: RandomNumberGenerator {
   }
 }
 
+/// The formats of ring; a test under ``OnEachRing`` runs once on each.
+enum RingFormat: String, CaseIterable, CustomTestStringConvertible, Sendable {
+  case split, packedDirect, packedIndirect
+
+  @TaskLocal static var current = RingFormat.split
+
+  var testDescription: String { rawValue }
+
+  func apply(to configuration: inout EmulatedDisk.Configuration) {
+    if self != .split { configuration.extra.insert(.ringPacked) }
+    if self == .packedDirect { configuration.withheld.insert(.indirectDescriptors) }
+  }
+}
+
+/// Runs each test of a suite once on each ring format, unless it chooses its own.
+struct OnEachRing: SuiteTrait, TestTrait, TestScoping {
+  let isRecursive = true
+
+  func scopeProvider(for test: Test, testCase: Test.Case?) -> OnEachRing? {
+    testCase == nil ? nil : self
+  }
+
+  func provideScope(
+    for test: Test, testCase: Test.Case?, performing function: @Sendable () async throws -> Void
+  ) async throws {
+    for format in RingFormat.allCases {
+      try await RingFormat.$current.withValue(format) { try await function() }
+    }
+  }
+}
+
+extension Trait where Self == OnEachRing {
+  static var onEachRing: OnEachRing { OnEachRing() }
+}
+
 /// A device and its emulated disk, with the options that a test varies.
 struct Bench {
   let disk: EmulatedDisk
@@ -34,6 +71,7 @@ struct Bench {
     options edit: (inout DeviceOptions) -> Void = { _ in }
   ) throws {
     var configuration = EmulatedDisk.Configuration(.memory(byteCount: bytes))
+    RingFormat.current.apply(to: &configuration)
     change(&configuration)
     var options = DeviceOptions()
     options.memoryByteCount = 4 << 20
@@ -95,5 +133,24 @@ func permutations<T>(_ items: [T]) -> [[T]] {
     var rest = items
     let first = rest.remove(at: index)
     return permutations(rest).map { [first] + $0 }
+  }
+}
+
+/// That the suites under ``OnEachRing`` do run on each.
+@Suite("Ring formats", .onEachRing)
+struct RingFormatTests {
+  private static let seen = Mutex<[RingFormat]>([])
+
+  @Test("each format is the device's in its turn")
+  func chosen() throws {
+    let accepted = try Bench().device.info.accepted
+    let format = RingFormat.current
+    #expect(accepted.contains(.ringPacked) == (format != .split))
+    #expect(accepted.contains(.indirectDescriptors) == (format != .packedDirect))
+    let seen = Self.seen.withLock { seen in
+      seen.append(format)
+      return seen
+    }
+    if format == RingFormat.allCases.last { #expect(seen == RingFormat.allCases) }
   }
 }

@@ -6,7 +6,7 @@ import Virtio
 @testable import VBlkDriver
 
 /// The device on a thread of its own: what the barriers of the ring are for.
-@Suite("Threaded device", .serialized)
+@Suite("Threaded device", .serialized, .onEachRing)
 struct ThreadedTests {
   @Test(
     "T15 submitter against the device's thread: each read brings what was written, depth 1 to 32",

@@ -5,7 +5,7 @@ import Virtio
 @testable import VBlkDriver
 
 /// Rows T52-T57 of facts §3.3: partly written blocks.
-@Suite("Unaligned ranges")
+@Suite("Unaligned ranges", .onEachRing)
 struct UnalignedTests {
   private func stepped(faults: [FaultRule] = []) throws -> Bench {
     try Bench {

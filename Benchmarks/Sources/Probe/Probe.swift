@@ -4,8 +4,8 @@ import VBlkEmu
 /// What `instructions.sh` counts: 4 KiB reads in batches of 32 on the inline emulator, each phase
 /// in a function of its own, so that callgrind tells them apart.
 ///
-/// Usage: Probe FORMAT BATCHES, with FORMAT split-direct, split-indirect, or stub (the client's own
-/// share: the same loop on a queue that does nothing).
+/// Usage: Probe FORMAT BATCHES, with FORMAT split-direct, split-indirect, packed-direct,
+/// packed-indirect, or stub (the client's own share: the same loop on a queue that does nothing).
 @main
 struct Probe {
   static let depth = 32
@@ -13,7 +13,8 @@ struct Probe {
   static func main() throws {
     let arguments = CommandLine.arguments
     guard arguments.count == 3, let batches = Int(arguments[2]) else {
-      fatalError("usage: Probe split-direct|split-indirect|stub BATCHES")
+      fatalError(
+        "usage: Probe split-direct|split-indirect|packed-direct|packed-indirect|stub BATCHES")
     }
     var client = try Client.make(format: arguments[1])
     if arguments[1] == "stub" {
@@ -49,7 +50,8 @@ struct Client: ~Copyable {
 
   static func make(format: String) throws -> Client {
     var configuration = EmulatedDisk.Configuration(.null(byteCount: 256 << 20))
-    if format == "split-direct" { configuration.withheld = [.indirectDescriptors] }
+    if format.hasSuffix("-direct") { configuration.withheld = [.indirectDescriptors] }
+    if format.hasPrefix("packed-") { configuration.extra = [.ringPacked] }
     var options = DeviceOptions()
     options.depth = 64
     let device = try Device(try EmulatedDisk(configuration).function, options: options)

@@ -37,8 +37,9 @@ struct BioRecord: ~Copyable {
   @usableFromInline var state = State.free
   /// How a synchronous plain dio failed, 0 if it did not.
   @usableFromInline var code: UInt8 = 0
-  /// Whether the slot's prewritten descriptors were changed and must be restored.
-  @usableFromInline var isRewritten = false
+  /// Descriptors of the ring in a chain that is not plain, for which the slot's prewritten ones may
+  /// have been changed and must be restored; 0 for a plain chain.
+  @usableFromInline var span: UInt8 = 0
 
   /// R2-R4. Plain slots are owned by `expected`, so that the fast path writes no state.
   @usableFromInline

@@ -117,28 +117,55 @@ extension Queue {
     let operation = dios[index].operation
     fill(head, operation, dio: index, position: dios[index].position, UInt32(byteCount))
     if segments == 1 {
-      records[head].data.write(
-        address: memory.scratch[0].address,
-        count: memory.scratch[0].byteCount, deviceWrites: operation == .read)
+      addChain(
+        head, address: memory.scratch[0].address, count: UInt64(memory.scratch[0].byteCount),
+        deviceWrites: operation == .read)
     } else {
-      writeLongChain(head, segments: segments, deviceWrites: operation == .read)
+      addLongChain(head, segments: segments, deviceWrites: operation == .read)
     }
-    addBio(head, dio: index, consumed: byteCount)
+    countBio(dio: index, consumed: byteCount)
     return true
   }
 
-  private mutating func writeLongChain(_ head: UInt32, segments: Int, deviceWrites: Bool) {
-    records[head].isRewritten = true
-    if memory.layout.isIndirect {
+  /// Makes a chain available of the scratch table's first `segments` data segments, none or
+  /// several.
+  private mutating func addLongChain(_ head: UInt32, segments: Int, deviceWrites: Bool) {
+    if isIndirect {
+      records[head].span = 1
       records[head].next = BioRecord.none
-      memory.writeTable(head, segments: segments, deviceWrites: deviceWrites)
+      let table = memory.writeTable(head, segments: segments, deviceWrites: deviceWrites)
+      if isPacked {
+        let word = PackedRing.indirect | UInt64(head) << 32 | UInt64(16 * table.count)
+        packed.add(table.deviceAddress, word)
+      }
     } else {
+      records[head].span = UInt8(segments + 2)
       let lent = lendSlots(segments: segments)
       precondition(lent.segments == segments, "gathered more segments than slots can carry")
       records[head].next = lent.first
-      memory.writeTriples(
-        head, segments: segments, lent: lent.first, deviceWrites: deviceWrites)
+      if isPacked {
+        addList(head, segments: segments, deviceWrites: deviceWrites)
+      } else {
+        memory.writeTriples(
+          head, segments: segments, lent: lent.first, deviceWrites: deviceWrites)
+      }
     }
+    if !isPacked { ring.makeAvailable(head, at: availShadow) }
+    availShadow &+= 1
+  }
+
+  /// Writes a list of descriptors at a packed ring's next positions, which go with the slots taken
+  /// for it.
+  private mutating func addList(_ head: UInt32, segments: Int, deviceWrites: Bool) {
+    let request = requests[head]
+    let name = UInt64(head) << 32
+    let data = PackedRing.next | (deviceWrites ? PackedRing.write : 0)
+    packed.add(request.header, name | PackedRing.next | PackedRing.headerBytes)
+    for index in 0..<segments {
+      let segment = memory.scratch[index]
+      packed.add(segment.address, name | data | UInt64(segment.byteCount))
+    }
+    packed.add(request.statusByte, name | PackedRing.write | 1)
   }
 
   /// Adds a bio of one range: part of a discard or write-zeroes, cut to the device's limit.
@@ -155,10 +182,10 @@ extension Queue {
       RangeSegment(
         sector: position >> Sector.shift, sectorCount: UInt32(count >> Sector.shift),
         flags: dios[index].rangeFlags))
-    records[head].data.write(
-      address: requests[head].payload,
-      count: RangeSegment.byteCount, deviceWrites: false)
-    addBio(head, dio: index, consumed: Int(count))
+    addChain(
+      head, address: requests[head].payload, count: UInt64(RangeSegment.byteCount),
+      deviceWrites: false)
+    countBio(dio: index, consumed: Int(count))
     return true
   }
 
@@ -174,13 +201,11 @@ extension Queue {
     fill(head, operation, dio: index, position: 0, byteCount)
     requests[head].write(operation == .flush ? .flush : .getID, sector: 0)
     if operation == .flush {
-      writeLongChain(head, segments: 0, deviceWrites: false)
+      addLongChain(head, segments: 0, deviceWrites: false)
     } else {
-      records[head].data.write(
-        address: requests[head].payload, count: byteCount,
-        deviceWrites: true)
+      addChain(
+        head, address: requests[head].payload, count: UInt64(byteCount), deviceWrites: true)
     }
-    makeAvailable(head)
   }
 
   /// Takes the slot kept for the dio, or a free one.
@@ -212,15 +237,14 @@ extension Queue {
     }
   }
 
-  /// Counts a bio, moves the cursor over the bytes that it consumes, and makes it available. The
-  /// last bio of an asynchronous dio takes over the cursor's reference.
-  mutating func addBio(_ head: UInt32, dio index: UInt32, consumed: Int) {
+  /// Counts a bio that was added, and moves the cursor over the bytes that it consumes. The last
+  /// bio of an asynchronous dio takes over the cursor's reference.
+  mutating func countBio(dio index: UInt32, consumed: Int) {
     dios[index].place = dios[index].source.advance(dios[index].place, by: consumed)
     dios[index].remaining -= UInt64(consumed)
     if dios[index].remaining > 0 || dios[index].isSynchronous {
       let before = dios[index].count.wrappingAdd(1, ordering: .relaxed).oldValue
       precondition(before > 0, "a reference is taken from at least 1")
     }
-    makeAvailable(head)
   }
 }

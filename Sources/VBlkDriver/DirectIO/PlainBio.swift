@@ -34,15 +34,26 @@ extension Queue {
     records[head].stamp = tick
     records[head].operation = operation
     requests[head].write(operation == .read ? .read : .write, sector: offset &>> Sector.shift)
-    records[head].data.write(
-      address: block.deviceAddress, count: UInt32(truncatingIfNeeded: count),
-      deviceWrites: operation == .read)
-    makeAvailable(head)
+    addChain(
+      head, address: block.deviceAddress, count: count, deviceWrites: operation == .read)
   }
 
+  /// Makes a slot's plain chain available, its data at `address`; `count` has 32 bits.
   @inlinable @inline(__always)
-  mutating func makeAvailable(_ head: UInt32) {
-    ring.makeAvailable(head, at: availShadow)
+  mutating func addChain(_ head: UInt32, address: UInt64, count: UInt64, deviceWrites: Bool) {
+    if _slowPath(isPacked) {
+      if isIndirect {
+        records[head].data.writePacked(
+          address: address, count: count, deviceWrites: deviceWrites)
+        packed.addTable(head)
+      } else {
+        packed.addTriple(head, data: address, count: count, deviceWrites: deviceWrites)
+      }
+    } else {
+      records[head].data.write(
+        address: address, count: UInt32(truncatingIfNeeded: count), deviceWrites: deviceWrites)
+      ring.makeAvailable(head, at: availShadow)
+    }
     availShadow &+= 1
   }
 }

@@ -32,11 +32,11 @@ extension Queue {
     return nextSlow()
   }
 
-  /// Reads the used index and holds it against I3.
+  /// Looks how far the device says it is and holds it against I3.
   ///
   /// - Returns: Whether there is something to reap.
   mutating func lookAgain() -> Bool {
-    let seen = ring.usedIndex()
+    let seen = usedIndex()
     guard seen &- lastUsed <= availPublished &- lastUsed else {
       violate(.usedIndexJumped, UInt64(seen), bound: UInt64(availPublished))
       return false
@@ -49,18 +49,31 @@ extension Queue {
   @inline(never)
   @usableFromInline
   mutating func nextSlow() -> Completion? {
-    while lastUsed != usedSeen { reapOne() }
+    repeat {
+      while lastUsed != usedSeen { reapOne() }
+    } while isPacked && state.keptCount == 0 && !state.isStopped && lookAgain()
     kick()
     return state.keptCount > 0 ? takeKept() : nil
+  }
+
+  /// The same where the fast path has stepped over a packed ring's request that is not plain.
+  @inline(never)
+  @usableFromInline
+  mutating func nextUnreaped() -> Completion? {
+    if isPacked { packed.unstepPlain() }
+    return nextSlow()
   }
 
   @inline(never)
   @usableFromInline
   mutating func kickForgotten() { kick() }
 
-  /// Reaps one used entry. Whatever ends by it is kept for delivery.
+  /// Reaps one used entry, if a packed ring has one. Whatever ends by it is kept for delivery.
   mutating func reapOne() {
-    let (id, length) = ring.usedElement(at: lastUsed)
+    guard let (id, length) = usedElement() else {
+      usedSeen = lastUsed
+      return
+    }
     guard id < headLimit else {
       return violate(.usedIDOutOfRange, UInt64(id), bound: UInt64(headLimit))
     }
@@ -75,13 +88,26 @@ extension Queue {
     guard length <= writable else {
       return violate(.usedLengthTooLarge, UInt64(length), bound: UInt64(writable))
     }
-    lastUsed &+= 1
+    stepUsed(id)
     var code = VBlkError.Code(status: status)
     // Success needs the right length too; a write's may be reported as 0 (legacy devices).
     if code == nil, records[id].operation.deviceWrites, length != writable {
       code = .shortTransfer
     }
     endBio(id, code: code)
+  }
+
+  private func usedElement() -> (id: UInt32, length: UInt32)? {
+    guard isPacked else { return ring.usedElement(at: lastUsed) }
+    let word = packed.nextWord
+    return packed.isUsed(word) ? PackedRing.usedElement(word) : nil
+  }
+
+  /// Goes on by one used entry, or by all descriptors of a packed ring that the chain took.
+  private mutating func stepUsed(_ id: UInt32) {
+    lastUsed &+= 1
+    guard isPacked else { return }
+    packed.step(Int(records[id].span))
   }
 
   /// Ends the bio in slot `id`, by its completion or by the sweep.

@@ -39,10 +39,10 @@ extension Queue {
     if operation == .write, !modifies {
       copyBounced(detail, of: index, bounce: bounce, toSource: false)
     }
-    records[head].data.write(
-      address: bounce.deviceAddress, count: onDevice,
+    addChain(
+      head, address: bounce.deviceAddress, count: UInt64(onDevice),
       deviceWrites: modifies || operation == .read)
-    addBio(head, dio: index, consumed: Int(count))
+    countBio(dio: index, consumed: Int(count))
     return true
   }
 
@@ -59,9 +59,9 @@ extension Queue {
     guard let bounce = records[head].block else { return }
     records[head].operation = .write
     requests[head].write(.write, sector: records[head].position >> Sector.shift)
-    records[head].data.write(
-      address: bounce.deviceAddress, count: records[head].byteCount, deviceWrites: false)
-    makeAvailable(head)
+    addChain(
+      head, address: bounce.deviceAddress, count: UInt64(records[head].byteCount),
+      deviceWrites: false)
   }
 
   // MARK: - Waiting

@@ -9,7 +9,9 @@ import Virtio
 /// until they are done. Offsets and counts are in bytes. After a ``Submission/queued`` the buffer
 /// comes back with exactly one ``Completion``.
 public struct Queue: ~Copyable {
-  // Set once.
+  // Set once. The ring's format is chosen by `isPacked`: `ring` is in use, or `packed`.
+  @usableFromInline let isPacked: Bool
+  @usableFromInline let isIndirect: Bool
   @usableFromInline let ring: SplitRing
   @usableFromInline let records: Table<BioRecord>
   @usableFromInline let requests: RequestAreas
@@ -31,7 +33,9 @@ public struct Queue: ~Copyable {
   @usableFromInline var freeHead: UInt32
   @usableFromInline var freeCount: Int
 
-  // Ring positions (I3).
+  // Ring positions (I3), which count requests. `usedSeen` is how far the device may be: where it
+  // said it is; or all that was published, for a packed ring says only whether the next is used.
+  @usableFromInline var packed: PackedRing
   @usableFromInline var availShadow: UInt16
   @usableFromInline var availPublished: UInt16
   @usableFromInline var lastUsed: UInt16
@@ -54,12 +58,15 @@ public struct Queue: ~Copyable {
     self.memory = memory
     self.device = device
     self.doorbell = doorbell
+    isPacked = memory.layout.isPacked
+    isIndirect = memory.layout.isIndirect
     ring = memory.ring
+    packed = memory.packed
     records = memory.records
     requests = memory.requests
     self.epoch = epoch
     arena = device.memory.number
-    headLimit = UInt32(memory.layout.size)
+    headLimit = UInt32(memory.layout.headLimit)
     eventIndex = device.info.accepted.contains(.eventIndex)
     limits = device.info.limits
     blockMask = UInt64(limits.logicalBlockSize - 1)
@@ -73,6 +80,7 @@ public struct Queue: ~Copyable {
     availPublished = saved.avail
     lastUsed = saved.used
     usedSeen = saved.used
+    packed.resume(at: saved.packed)
     state.freeDio = 0
     for slot in (0..<memory.layout.slotCount).reversed() {
       let head = UInt32(slot * memory.layout.headStride)
@@ -82,7 +90,7 @@ public struct Queue: ~Copyable {
     freeCount = memory.layout.slotCount
     updateFastPath()
     if isRunning {
-      ring.suppressInterrupts(lastUsed: lastUsed, eventIndex: eventIndex)
+      suppressInterrupts()
     } else {
       state.isStopped = true
       freeCount -= Limits.closedOffset
@@ -91,7 +99,10 @@ public struct Queue: ~Copyable {
 
   /// A copy of a queue that is going away, which can be changed where a deinit can't.
   private init(retiring other: borrowing Queue) {
+    isPacked = other.isPacked
+    isIndirect = other.isIndirect
     ring = other.ring
+    packed = other.packed
     records = other.records
     requests = other.requests
     doorbell = other.doorbell
@@ -238,11 +249,20 @@ extension Queue {
     let old = availPublished
     guard _fastPath(availShadow != old) else { return }
     guard _fastPath(device.epochWord.load(ordering: .relaxed) == epoch) else { return }
-    ring.publish(availShadow)
-    availPublished = availShadow
+    let isWanted: Bool
     counters.requests &+= UInt64(availShadow &- old)
-    atomicMemoryFence(ordering: .sequentiallyConsistent)  // fence K
-    if ring.wantsKick(from: old, to: availShadow, eventIndex: eventIndex) {
+    availPublished = availShadow
+    if isPacked {
+      packed.publish()
+      atomicMemoryFence(ordering: .sequentiallyConsistent)  // fence K
+      isWanted = packed.wantsKick(eventIndex: eventIndex)
+      packed.beginBatch()
+    } else {
+      ring.publish(availShadow)
+      atomicMemoryFence(ordering: .sequentiallyConsistent)  // fence K
+      isWanted = ring.wantsKick(from: old, to: availShadow, eventIndex: eventIndex)
+    }
+    if isWanted {
       counters.kicks &+= 1
       doorbell.ring()
     } else {
@@ -258,7 +278,7 @@ extension Queue {
   public mutating func next() -> Completion? {
     if lastUsed == usedSeen {
       counters.polls &+= 1
-      let seen = ring.usedIndex()
+      let seen = usedIndex()
       guard
         _fastPath(counters.polls & (Limits.pollsPerTick &- 1) != 0),
         _fastPath(pendingWork == 0),
@@ -272,16 +292,32 @@ extension Queue {
       }
       usedSeen = seen
     }
-    let (id, length) = ring.usedElement(at: lastUsed)
-    guard _fastPath(id < headLimit) else { return nextSlow() }
+    // Both of 32 bits, and wide already: where the two formats meet again, the compiler can't see
+    // that the upper halves are 0.
+    let id: Int
+    let length: UInt64
+    if _slowPath(isPacked) {
+      let word = packed.nextWord
+      guard _fastPath(packed.isUsed(word)) else { return nextSlow() }
+      let element = PackedRing.usedElement(word)
+      id = Int(truncatingIfNeeded: element.id)
+      length = UInt64(element.length)
+      packed.stepPlain()
+    } else {
+      let element = ring.usedElement(at: lastUsed)
+      id = Int(truncatingIfNeeded: element.id)
+      length = UInt64(element.length)
+    }
+    let head = UInt32(truncatingIfNeeded: id)
+    guard _fastPath(head < headLimit) else { return nextUnreaped() }
     let status = requests[id].status
-    guard _fastPath(UInt64(length) == records[id].expected), _fastPath(status == 0) else {
-      return nextSlow()
+    guard _fastPath(length == records[id].expected), _fastPath(status == 0) else {
+      return nextUnreaped()
     }
     lastUsed &+= 1
     records[id].expected = BioRecord.never
     records[id].next = freeHead
-    freeHead = id
+    freeHead = head
     freeCount &+= 1
     let count = Int(records[id].byteCount)
     counters.bytes &+= UInt64(count)
@@ -292,6 +328,18 @@ extension Queue {
     return Completion(
       tag: records[id].tag, result: IOResult(success: count),
       buffer: DMABuffer(records[id].plainBlock), segments: nil)
+  }
+
+  /// How far the device is. A packed ring says only of the next request whether it is used; then
+  /// all that is published may be, and if nothing is, one more than that.
+  @inlinable @inline(__always)
+  func usedIndex() -> UInt16 {
+    guard _slowPath(isPacked) else { return ring.usedIndex() }
+    let word = packed.nextWord
+    if _fastPath(availPublished != lastUsed) {
+      return packed.isUsed(word) ? availPublished : lastUsed
+    }
+    return packed.isUnasked(word) ? lastUsed &+ 1 : lastUsed
   }
 
   /// Hands every finished operation to `body`, at most `limit` of them; never blocks.

@@ -28,6 +28,7 @@ extension Queue {
       freeCount -= Limits.closedOffset
     }
     sweep(code: device.stopCode)
+    restartPositions()
     device.swept(index: index, epoch: current)
     resumeIfRestarted()
   }
@@ -94,14 +95,29 @@ extension Queue {
     else { return }
     state.isStopped = false
     freeCount += Limits.closedOffset
+    capacity = device.capacityBytes
+    if let current = memory.doorbell { doorbell = current }
+    suppressInterrupts()
+    updateFastPath()
+  }
+
+  /// Nothing is in flight any more, and the ring is given to the device anew before it is used;
+  /// also that of a queue that was closed meanwhile.
+  private mutating func restartPositions() {
     availShadow = 0
     availPublished = 0
     lastUsed = 0
     usedSeen = 0
-    capacity = device.capacityBytes
-    if let current = memory.doorbell { doorbell = current }
-    ring.suppressInterrupts(lastUsed: 0, eventIndex: eventIndex)
-    updateFastPath()
+    packed.restart()
+  }
+
+  /// Asks the device for no interrupts.
+  func suppressInterrupts() {
+    if isPacked {
+      packed.suppressInterrupts()
+    } else {
+      ring.suppressInterrupts(lastUsed: lastUsed, eventIndex: eventIndex)
+    }
   }
 
   /// Why a stopped queue refuses, or nil where it has just been taken up again.
@@ -120,7 +136,8 @@ extension Queue {
     state.isRetired = true
     close()
     while state.keptCount > 0 { _ = takeKept() }
-    memory.saved = QueueMemory.SavedIndexes(avail: availPublished, used: lastUsed)
+    memory.saved = QueueMemory.SavedIndexes(
+      avail: availPublished, used: lastUsed, packed: packed.position)
     device.takeBack(index: index, isClean: lastUsed == availPublished && epochIsCurrent)
   }
 

@@ -4,9 +4,7 @@ extension Queue {
   /// and its configuration.
   mutating func slowTick() {
     // An event that stands still asks for an interrupt once round the index: it moves along.
-    if eventIndex, !state.isStopped, !state.isArmed {
-      ring.suppressInterrupts(lastUsed: lastUsed, eventIndex: true)
-    }
+    if eventIndex, !isPacked, !state.isStopped, !state.isArmed { suppressInterrupts() }
     let now = device.now()
     guard now &- state.tickNanoseconds >= Limits.tickNanoseconds else { return }
     advanceTick(to: now)

@@ -3,9 +3,10 @@
 public struct Violation: Equatable, Sendable, CustomStringConvertible {
   /// One case a row of the hostile-device table.
   public enum Reason: String, Sendable, CaseIterable {
-    /// The used index is further than what was published: it jumped, or went back.
+    /// The used index is further than what was published: it jumped, or went back. Or a packed
+    /// ring has a used descriptor where nothing is in flight.
     case usedIndexJumped = "the used index jumped"
-    /// A used id that no head of this queue can have.
+    /// A used id that no head or buffer id of this queue can have.
     case usedIDOutOfRange = "a used id is out of range"
     /// A used id that is not the head of a request in flight: never submitted, not a head, or used
     /// twice.

@@ -18,10 +18,14 @@ extension Queue {
     precondition(device.interrupts != nil, "the device was opened without interrupts")
     kick()
     state.isArmed = true
-    ring.requestInterrupt(lastUsed: lastUsed, eventIndex: eventIndex)
+    if isPacked {
+      packed.requestInterrupt()
+    } else {
+      ring.requestInterrupt(lastUsed: lastUsed, eventIndex: eventIndex)
+    }
     atomicMemoryFence(ordering: .sequentiallyConsistent)  // fence N
     let isQuiet =
-      ring.usedIndex() == lastUsed && usedSeen == lastUsed && pendingWork == 0
+      usedIndex() == lastUsed && usedSeen == lastUsed && pendingWork == 0
       && !state.isStopped && device.epochWord.load(ordering: .acquiring) == epoch
     if !isQuiet { disarmInterrupt() }
     return isQuiet
@@ -30,6 +34,6 @@ extension Queue {
   /// Ends ``armInterrupt()``: the queue is polled again.
   public mutating func disarmInterrupt() {
     state.isArmed = false
-    ring.suppressInterrupts(lastUsed: lastUsed, eventIndex: eventIndex)
+    suppressInterrupts()
   }
 }

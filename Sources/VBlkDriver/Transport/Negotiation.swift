@@ -13,6 +13,7 @@ struct Negotiation {
   static let supported: Features = [
     .sizeMax, .segMax, .readOnly, .blockSize, .flush, .topology, .configWriteCache, .multiQueue,
     .discard, .writeZeroes, .indirectDescriptors, .eventIndex, .version1, .accessPlatform,
+    .ringPacked,
   ]
 
   /// Resets the device, agrees on features, and reads the configuration.

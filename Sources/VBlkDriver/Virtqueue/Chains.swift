@@ -12,29 +12,37 @@ struct DeviceSegment {
 /// slot's own, without it a triple of ring descriptors; only the data descriptor changes from
 /// request to request. A chain of another shape uses the slot's long table, or triples lent by free
 /// slots, and ``prewrite(_:)`` restores the slot afterwards. All writes; nothing is ever read back.
+///
+/// In a packed ring a request's descriptors are written anew at the ring's next positions, so that
+/// only tables can be prewritten; slots are lent all the same, for the positions that go with them.
 extension QueueMemory {
   /// Writes the slot's plain chain.
   func prewrite(_ head: UInt32) {
+    guard layout.isIndirect || !layout.isPacked else { return }
     let first = layout.isIndirect ? 0 : UInt16(head)
     let chain =
       layout.isIndirect ? requests[head].table : ring.descriptors.part(at: Int(head), count: 3)
-    chain.store(headerDescriptor(head, next: first + 1), at: 0)
-    chain.store(Descriptor(address: 0, length: 0, flags: .next, next: first + 2), at: 1)
-    chain.store(statusDescriptor(head), at: 2)
+    store(headerDescriptor(head, next: first + 1), in: chain, at: 0)
+    store(Descriptor(address: 0, length: 0, flags: .next, next: first + 2), in: chain, at: 1)
+    store(statusDescriptor(head), in: chain, at: 2)
     if layout.isIndirect { pointRing(head, to: chain) }
   }
 
   /// Writes a chain of `segments` data segments, none or several, into the slot's long table.
-  func writeTable(_ head: UInt32, segments: Int, deviceWrites: Bool) {
+  ///
+  /// - Returns: The table.
+  @discardableResult
+  func writeTable(_ head: UInt32, segments: Int, deviceWrites: Bool) -> DescriptorTable {
     let table = longTable(head).part(at: 0, count: segments + 2)
-    table.store(headerDescriptor(head, next: 1), at: 0)
+    store(headerDescriptor(head, next: 1), in: table, at: 0)
     for index in 0..<segments {
-      table.store(
+      store(
         dataDescriptor(scratch[index], deviceWrites: deviceWrites, next: UInt16(index + 2)),
-        at: index + 1)
+        in: table, at: index + 1)
     }
-    table.store(statusDescriptor(head), at: segments + 1)
+    store(statusDescriptor(head), in: table, at: segments + 1)
     pointRing(head, to: table)
+    return table
   }
 
   /// Writes a chain of several data segments into the slot's triple and the triples lent to it, or
@@ -70,6 +78,14 @@ extension QueueMemory {
 
   // MARK: - Descriptors
 
+  private func store(_ descriptor: Descriptor, in table: DescriptorTable, at index: Int) {
+    if layout.isPacked {
+      table.store(packed: descriptor, at: index)
+    } else {
+      table.store(descriptor, at: index)
+    }
+  }
+
   private func headerDescriptor(_ head: UInt32, next: UInt16) -> Descriptor {
     Descriptor(
       address: requests[head].header, length: RequestHeader.byteCount, flags: .next, next: next)
@@ -88,6 +104,7 @@ extension QueueMemory {
   }
 
   private func pointRing(_ head: UInt32, to table: DescriptorTable) {
+    guard !layout.isPacked else { return }
     ring.descriptors.store(
       Descriptor(
         address: table.deviceAddress, length: UInt32(16 * table.count), flags: .indirect, next: 0),

@@ -24,6 +24,17 @@ struct DescriptorTable {
       .storeBytes(of: descriptor, as: Descriptor.self)
   }
 
+  /// An entry of a packed ring's indirect table: no NEXT, for all of the table is the chain, and
+  /// nothing but WRITE means anything (virtio 1.2, 2.8.8).
+  func store(packed descriptor: Descriptor, at index: Int) {
+    assert(index >= 0 && index < count, "descriptor \(index) of a table of \(count)")
+    let entry = PackedDescriptor(
+      address: descriptor.address, length: descriptor.length, id: 0,
+      flags: descriptor.flags.intersection(.write))
+    unsafe (run.base + PackedLayout.descriptorStride * index)
+      .storeBytes(of: entry, as: PackedDescriptor.self)
+  }
+
   /// The `count` descriptors from `index` on.
   func part(at index: Int, count: Int) -> DescriptorTable {
     assert(index >= 0 && index + count <= self.count, "descriptors beyond a table's end")
@@ -55,5 +66,13 @@ struct DataDescriptor {
     unsafe place.storeBytes(of: address, as: UInt64.self)
     unsafe place.storeBytes(of: count, toByteOffset: 8, as: UInt32.self)
     unsafe place.storeBytes(of: flags.rawValue, toByteOffset: 12, as: UInt16.self)
+  }
+
+  /// The same in a packed ring's table.
+  @inlinable @inline(__always)
+  func writePacked(address: UInt64, count: UInt64, deviceWrites: Bool) {
+    let word = count | (deviceWrites ? PackedRing.write : 0)
+    unsafe place.storeBytes(of: address, as: UInt64.self)
+    unsafe place.storeBytes(of: word, toByteOffset: 8, as: UInt64.self)
   }
 }

@@ -2,21 +2,26 @@ import Virtio
 
 /// Where everything of a queue stands in its one block of DMA memory.
 ///
-/// Beside the three areas of the ring each slot has a ``RequestArea``, of 128 bytes,
-/// and, with INDIRECT_DESC, a table for chains that are not header, one segment, status.
+/// Beside the three areas of the ring, of either format, each slot has a ``RequestArea``, of 128
+/// bytes, and, with INDIRECT_DESC, a table for chains that are not header, one segment, status.
 ///
 /// Bytes of a queue of N entries: about (16 + 2 + 8 + 128) x N + 16 x (segments + 2) x slots.
 struct QueueLayout: Equatable {
   let size: Int
+  let isPacked: Bool
   let isIndirect: Bool
   /// Requests that can be in flight: N with INDIRECT_DESC, else a triple of descriptors each.
   let slotCount: Int
-  /// Distance of two slots' heads: 1, or 3.
+  /// Distance of two slots' heads: 3 where a head is a triple of a split ring, else 1.
   let headStride: Int
+  /// Heads, or buffer ids of a packed ring, are below it.
+  let headLimit: Int
   /// Data segments of one bio.
   let maxSegments: Int
   let descriptorsOffset: Int
+  /// The available ring, or the driver event.
   let availOffset: Int
+  /// The used ring, or the device event.
   let usedOffset: Int
   let requestsOffset: Int
   let tablesOffset: Int
@@ -24,12 +29,14 @@ struct QueueLayout: Equatable {
   let byteCount: Int
 
   /// - Returns: nil where the ring is too small for one request of header, data and status.
-  init?(size: Int, isIndirect: Bool, maxSegments wanted: Int) {
-    guard SplitLayout.isLegal(size: size), isIndirect || size >= 4 else { return nil }
+  init?(size: Int, isPacked: Bool, isIndirect: Bool, maxSegments wanted: Int) {
+    guard Self.isLegal(size: size, isPacked: isPacked), isIndirect || size >= 3 else { return nil }
     self.size = size
+    self.isPacked = isPacked
     self.isIndirect = isIndirect
-    headStride = isIndirect ? 1 : 3
-    slotCount = size / headStride
+    headStride = isPacked || isIndirect ? 1 : 3
+    slotCount = isIndirect ? size : size / 3
+    headLimit = isPacked ? slotCount : size
     if isIndirect {
       // A table may be as long as the ring by the letter (virtio 1.2, 2.7.5.3.1); on rings too
       // small for that, three entries, which every device takes, are the least that works.
@@ -43,10 +50,18 @@ struct QueueLayout: Equatable {
     func aligned(_ offset: Int) -> Int { (offset + 63) & ~63 }
     descriptorsOffset = 0
     availOffset = aligned(SplitLayout.descriptorByteCount(size: size))
-    usedOffset = aligned(availOffset + SplitLayout.availableByteCount(size: size))
-    requestsOffset = aligned(usedOffset + SplitLayout.usedByteCount(size: size))
+    let availBytes =
+      isPacked ? PackedLayout.eventByteCount : SplitLayout.availableByteCount(size: size)
+    usedOffset = aligned(availOffset + availBytes)
+    let usedBytes = isPacked ? PackedLayout.eventByteCount : SplitLayout.usedByteCount(size: size)
+    requestsOffset = aligned(usedOffset + usedBytes)
     tablesOffset = aligned(requestsOffset + RequestArea.stride * size)
     tableStride = isIndirect ? aligned(16 * (maxSegments + 2)) : 0
     byteCount = tablesOffset + tableStride * size
+  }
+
+  /// Whether a ring of the format may have `size` entries.
+  static func isLegal(size: Int, isPacked: Bool) -> Bool {
+    isPacked ? PackedLayout.isLegal(size: size) : SplitLayout.isLegal(size: size)
   }
 }

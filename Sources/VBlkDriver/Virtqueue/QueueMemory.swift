@@ -11,7 +11,10 @@ final class QueueMemory: @unchecked Sendable {
   let layout: QueueLayout
   /// All of the DMA block.
   private let shared: SharedRun
+  /// One of the two is in use, as `layout.isPacked` says; the other one's pointers mean nothing.
   let ring: SplitRing
+  /// As it is at first; a queue has its own.
+  let packed: PackedRing
   let requests: RequestAreas
   let records: Table<BioRecord>
   let dios: Table<DioRecord>
@@ -32,6 +35,7 @@ final class QueueMemory: @unchecked Sendable {
   struct SavedIndexes {
     var avail: UInt16 = 0
     var used: UInt16 = 0
+    var packed = PackedRing.Position()
   }
 
   init(
@@ -53,13 +57,16 @@ final class QueueMemory: @unchecked Sendable {
     let requests = RequestAreas(
       shared.advanced(by: layout.requestsOffset), count: layout.size)
     self.ring = ring
+    packed = PackedRing(shared, layout: layout)
     self.requests = requests
     precondition(MemoryLayout<BioRecord>.stride == 64, "a slot's record must be one cache line")
     records = Table(count: layout.size) { id in
       // An id that is no head never gets a request; it shares the last descriptor at the most.
       let data = min(Int(id) + 1, layout.size - 1)
+      // Packed and direct, the data has no place of its own; the record's is not written.
       return BioRecord(
-        data: layout.isIndirect ? requests[id].table.data(at: 1) : ring.descriptors.data(at: data))
+        data: layout.isIndirect || layout.isPacked
+          ? requests[id].table.data(at: 1) : ring.descriptors.data(at: data))
     }
     let dioCount = layout.slotCount + 1
     dios = Table(count: dioCount) { DioRecord(next: $0 + 1 < dioCount ? $0 + 1 : BioRecord.none) }

@@ -16,8 +16,9 @@ struct RequestArea {
 
   static let stride = 128
   @inlinable static var shift: Int { 7 }
-  static let tableOffset = 16
+  @inlinable static var tableOffset: Int { 16 }
   @inlinable static var statusOffset: Int { 64 }
+  @inlinable static var tableByteCount: Int { 48 }
   static let payloadOffset = 80
   static let payloadByteCount = 48
 
@@ -55,8 +56,10 @@ struct RequestArea {
   }
 
   // Device addresses.
+  @inlinable @inline(__always)
   var header: UInt64 { run.deviceAddress }
-  var statusByte: UInt64 { run.deviceAddress + UInt64(RequestArea.statusOffset) }
+  @inlinable @inline(__always)
+  var statusByte: UInt64 { run.deviceAddress &+ UInt64(RequestArea.statusOffset) }
   var payload: UInt64 { run.deviceAddress + UInt64(RequestArea.payloadOffset) }
 }
 
@@ -73,6 +76,12 @@ struct RequestAreas {
   init(_ run: SharedRun, count: Int) {
     self.run = run
     self.count = UInt32(count)
+  }
+
+  @inlinable @inline(__always)
+  subscript(head: Int) -> RequestArea {
+    assert(head >= 0 && head < count, "request area \(head) of \(count)")
+    return RequestArea(run.advanced(by: head &<< RequestArea.shift))
   }
 
   @inlinable @inline(__always)

@@ -1,5 +1,5 @@
-/// Slots and dio records: the head allocator of a split ring. Free heads are a list through the
-/// records, last in first out, so that a warm slot is used next.
+/// Slots and dio records: the allocator of heads, or of a packed ring's buffer ids. Free ones are a
+/// list through the records, last in first out, so that a warm slot is used next.
 extension Queue {
   /// Whether a head can be taken; `freeCount` may be below it, for kept completions hold credits.
   var hasSlot: Bool { freeHead != BioRecord.none }
@@ -24,8 +24,8 @@ extension Queue {
 
   /// Gives a head back, with the slots lent to its chain, and restores what the chain changed.
   mutating func releaseSlot(_ head: UInt32) {
-    if records[head].isRewritten {
-      records[head].isRewritten = false
+    if records[head].span != 0 {
+      records[head].span = 0
       var lent = records[head].next
       while lent != BioRecord.none {
         let next = records[lent].next
