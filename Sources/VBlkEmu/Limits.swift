@@ -35,6 +35,10 @@ enum Limits {
   /// MSI-X vectors of a function (PCI 3.0, 6.8.2).
   static let vectors = 2048
 
+  /// Requests whose control lines the device thread asks for before it serves them: as many misses
+  /// as a processor has under way at once.
+  static let prefetched: UInt16 = 32
+
   /// Empty polls of the device thread before it arms notifications and sleeps.
   static let idlePolls = 600
 

@@ -61,6 +61,15 @@ static inline void chio_mmio_write32(void *p, uint32_t v) { *(volatile uint32_t 
 static inline void chio_fence_full(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 
 static inline void chio_prefetch(const void *p) { __builtin_prefetch(p); }
+// In assembly: the compiler takes the read form for processors that may lack PREFETCHW, to which it
+// is a no-op.
+static inline void chio_prefetch_write(const void *p) {
+#if defined(__x86_64__)
+  __asm__ volatile("prefetchw %0" : : "m"(*(const char *)p));
+#else
+  __builtin_prefetch(p, 1);
+#endif
+}
 
 static inline void chio_pause(void) {
 #if defined(__x86_64__)

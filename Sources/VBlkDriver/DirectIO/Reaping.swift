@@ -64,6 +64,19 @@ extension Queue {
     return nextSlow()
   }
 
+  /// Asks for the request lines of what was seen, all at once and for writing: the device had them
+  /// last, their slots are used again next, and one at a time each would cost a round trip. Only a hint: ids are checked when they are reaped.
+  @inline(never)
+  @usableFromInline
+  mutating func prefetchSeen() {
+    guard !isPacked else { return }
+    for step in 0..<min(usedSeen &- lastUsed, Limits.prefetched) {
+      let id = ring.usedElement(at: lastUsed &+ step).id
+      guard id < headLimit else { return }
+      requests[id].prefetch()
+    }
+  }
+
   @inline(never)
   @usableFromInline
   mutating func kickForgotten() { kick() }

@@ -47,6 +47,9 @@ public struct Queue: ~Copyable {
   @usableFromInline var epoch: UInt32
   /// Kept completions and stalled dios: what an empty look has to care for.
   @usableFromInline var pendingWork = 0
+  /// The device was seen with work in flight and nothing done: it works beside us, on lines that
+  /// travel, and not inside the kick.
+  @usableFromInline var worksAside = false
   @usableFromInline var counters = QueueStatistics()
 
   // The slow path's own.
@@ -125,6 +128,7 @@ public struct Queue: ~Copyable {
     tick = other.tick
     epoch = other.epoch
     pendingWork = other.pendingWork
+    worksAside = other.worksAside
     counters = other.counters
     state = other.state
   }
@@ -287,10 +291,12 @@ extension Queue {
       else { return attend(seen) }
       guard seen != lastUsed else {
         counters.emptyPolls &+= 1
+        worksAside = worksAside || availPublished != lastUsed
         if availShadow != availPublished { kickForgotten() }
         return nil
       }
       usedSeen = seen
+      if worksAside, seen &- lastUsed > 1 { prefetchSeen() }
     }
     // Both of 32 bits, and wide already: where the two formats meet again, the compiler can't see
     // that the upper halves are 0.

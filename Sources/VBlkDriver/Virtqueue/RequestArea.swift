@@ -37,6 +37,12 @@ struct RequestArea {
   @inlinable @inline(__always)
   var status: UInt8 { unsafe chio_load8_once(run.base + RequestArea.statusOffset) }
 
+  /// Brings both lines near, to read the status and to write the next request.
+  func prefetch() {
+    unsafe chio_prefetch_write(run.base + RequestArea.statusOffset)
+    unsafe chio_prefetch_write(run.base)
+  }
+
   /// Writes the range of a discard or write-zeroes into the payload.
   func write(_ range: RangeSegment) {
     unsafe run.base.storeBytes(

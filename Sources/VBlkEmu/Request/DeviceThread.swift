@@ -131,6 +131,7 @@ extension DeviceQueue {
   /// - Returns: Whether there was anything.
   mutating func pollOnce() -> Bool {
     guard live, checkMapped(), let count = pending(), count > 0 else { return false }
+    if !isPacked { prefetch(min(count, Limits.prefetched)) }
     serveBatch(count)
     finishBatch(wantKicks: false)
     return true

@@ -13,6 +13,21 @@ extension DeviceQueue {
   /// Served by the walker, which has counted it.
   @inline(__always) static var general: UInt64 { .max - 2 }
 
+  /// Asks for the header, table and status lines of the next `count` requests, all at once: the
+  /// driver on another processor wrote them, and one at a time each would cost a round trip.
+  /// Only a hint: what is wrong is judged when it is served.
+  mutating func prefetch(_ count: UInt16) {
+    for step in 0..<count {
+      let head = split.head(after: step)
+      guard head < Int(size), let offset = controlOffset(split.words(head).0) else { return }
+      controlRun.memory.prefetch(offset)
+      // The status follows the table, or the header, in the next line of most drivers.
+      if let status = controlOffset(split.words(head).0 &+ 48) {
+        controlRun.memory.prefetchForWriting(status)
+      }
+    }
+  }
+
   /// Serves the next chain of a split ring.
   @inline(__always)
   mutating func serveNextSplit() -> UInt64 {

@@ -23,6 +23,12 @@ struct SharedMemory {
   /// The two words of a descriptor.
   @inline(__always)
   func loadPair(_ offset: Int) -> (UInt64, UInt64) { (load64(offset), load64(offset &+ 8)) }
+  /// Brings the line near, to read it.
+  @inline(__always)
+  func prefetch(_ offset: Int) { unsafe chio_prefetch(base + offset) }
+  /// Brings the line near, to write it.
+  @inline(__always)
+  func prefetchForWriting(_ offset: Int) { unsafe chio_prefetch_write(base + offset) }
   @inline(__always)
   func load16Acquire(_ offset: Int) -> UInt16 { unsafe chio_load16_acquire(base + offset) }
   @inline(__always)

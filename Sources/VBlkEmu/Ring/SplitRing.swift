@@ -55,10 +55,13 @@ struct SplitRing {
 
   /// The head in the next entry of the available ring, unchecked.
   @inline(__always)
-  var nextHead: Int {
-    Int(
-      available.load16(
-        SplitLayout.ringOffset &+ SplitLayout.availableStride &* Int(lastAvailable & mask)))
+  var nextHead: Int { head(after: 0) }
+
+  /// The head `step` entries further on, unchecked.
+  @inline(__always)
+  func head(after step: UInt16) -> Int {
+    let entry = Int((lastAvailable &+ step) & mask)
+    return Int(available.load16(SplitLayout.ringOffset &+ SplitLayout.availableStride &* entry))
   }
 
   /// The two words of descriptor `index`, which is less than the size.
