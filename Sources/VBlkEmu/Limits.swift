@@ -39,6 +39,9 @@ enum Limits {
   /// as a processor has under way at once.
   static let prefetched: UInt16 = 32
 
+  /// Requests that the device thread serves before it shows them to the driver.
+  static let publishGrain: UInt16 = 16
+
   /// Empty polls of the device thread before it arms notifications and sleeps.
   static let idlePolls = 600
 

@@ -132,7 +132,14 @@ extension DeviceQueue {
   mutating func pollOnce() -> Bool {
     guard live, checkMapped(), let count = pending(), count > 0 else { return false }
     if !isPacked { prefetch(min(count, Limits.prefetched)) }
-    serveBatch(count)
+    // Shown in grains, so that the driver reaps the first while the others are served.
+    var left = count
+    while left > Limits.publishGrain, live {
+      serveBatch(Limits.publishGrain)
+      publish()
+      left &-= Limits.publishGrain
+    }
+    serveBatch(left)
     finishBatch(wantKicks: false)
     return true
   }
