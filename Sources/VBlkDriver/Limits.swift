@@ -32,7 +32,8 @@ enum Limits {
   /// Rounds of the slow tick without progress, with work in flight, before the doorbell is rung
   /// again.
   static let ticksBeforeRekick = 10
-  /// Requests whose lines are asked for ahead of a batch's reaping: as many misses as a processor has under way.
+  /// Requests whose lines are asked for ahead of a batch's reaping: as many misses as a processor
+  /// has under way.
   static let prefetched: UInt16 = 32
   /// Subtracted from the free slots of a queue that must refuse: more than any ring has, so that
   /// deliveries can't reopen it.

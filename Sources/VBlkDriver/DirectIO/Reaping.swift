@@ -65,7 +65,8 @@ extension Queue {
   }
 
   /// Asks for the request lines of what was seen, all at once and for writing: the device had them
-  /// last, their slots are used again next, and one at a time each would cost a round trip. Only a hint: ids are checked when they are reaped.
+  /// last, their slots are used again next, and one at a time each would cost a round trip. Only a
+  /// hint: ids are checked when they are reaped.
   @inline(never)
   @usableFromInline
   mutating func prefetchSeen() {
