@@ -10,9 +10,10 @@ import Virtio
 /// comes back with exactly one ``Completion``.
 public struct Queue: ~Copyable {
   // Set once. The ring's format is chosen by `isPacked`: `ring` is in use, or `packed`.
+  // A pointer comes first: with a Bool there the compiler fails under the thread sanitizer.
+  @usableFromInline let ring: SplitRing
   @usableFromInline let isPacked: Bool
   @usableFromInline let isIndirect: Bool
-  @usableFromInline let ring: SplitRing
   @usableFromInline let records: Table<BioRecord>
   @usableFromInline let requests: RequestAreas
   @usableFromInline let device: Device
@@ -253,25 +254,31 @@ extension Queue {
     let old = availPublished
     guard _fastPath(availShadow != old) else { return }
     guard _fastPath(device.epochWord.load(ordering: .relaxed) == epoch) else { return }
-    let isWanted: Bool
     counters.requests &+= UInt64(availShadow &- old)
     availPublished = availShadow
-    if isPacked {
-      packed.publish()
-      atomicMemoryFence(ordering: .sequentiallyConsistent)  // fence K
-      isWanted = packed.wantsKick(eventIndex: eventIndex)
-      packed.beginBatch()
-    } else {
-      ring.publish(availShadow)
-      atomicMemoryFence(ordering: .sequentiallyConsistent)  // fence K
-      isWanted = ring.wantsKick(from: old, to: availShadow, eventIndex: eventIndex)
-    }
+    let isWanted = isPacked ? publishPacked() : publishSplit(from: old)
     if isWanted {
       counters.kicks &+= 1
       doorbell.ring()
     } else {
       counters.suppressedKicks &+= 1
     }
+  }
+
+  @inlinable @inline(__always)
+  mutating func publishPacked() -> Bool {
+    packed.publish()
+    atomicMemoryFence(ordering: .sequentiallyConsistent)  // fence K
+    let isWanted = packed.wantsKick(eventIndex: eventIndex)
+    packed.beginBatch()
+    return isWanted
+  }
+
+  @inlinable @inline(__always)
+  mutating func publishSplit(from old: UInt16) -> Bool {
+    ring.publish(availShadow)
+    atomicMemoryFence(ordering: .sequentiallyConsistent)  // fence K
+    return ring.wantsKick(from: old, to: availShadow, eventIndex: eventIndex)
   }
 
   // MARK: - Poll
@@ -291,7 +298,7 @@ extension Queue {
       else { return attend(seen) }
       guard seen != lastUsed else {
         counters.emptyPolls &+= 1
-        worksAside = worksAside || availPublished != lastUsed
+        if availPublished != lastUsed { worksAside = true }
         if availShadow != availPublished { kickForgotten() }
         return nil
       }
