@@ -176,7 +176,6 @@ struct QueueState {
   var tickNanoseconds: UInt64 = 0
   var idleTicks = 0
   var lastUsedAtTick: UInt16 = 0
-  var deadlineTicks: UInt32 = 0
 }
 
 /// What was asked when a submission was refused.
