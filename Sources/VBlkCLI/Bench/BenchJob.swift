@@ -34,10 +34,12 @@ struct BenchJob: ~Copyable {
 
   private let plan: Plan
   private let blockCount: UInt64
+  private let mixes: Bool
+  private let writes: Bool
+  private let isRandom: Bool
   private var queue: Queue
   private var random: SplitMix
   private var nextBlock: UInt64
-  private var stamps: [UInt64]
   private var inFlight = 0
   private var failure: VBlkError?
 
@@ -49,23 +51,29 @@ struct BenchJob: ~Copyable {
     random = SplitMix(seed: plan.seed &+ UInt64(number) &* 0x1000_0000_01B3)
     // Sequential jobs share the span out among them.
     nextBlock = blockCount / UInt64(jobs) * UInt64(number)
-    stamps = [UInt64](repeating: 0, count: plan.depth)
+    mixes = plan.pattern == .randrw
+    writes = plan.pattern.writes
+    isRandom = plan.pattern.isRandom
   }
 
   /// Runs until the time is over, ^C, or the first error; then drains.
   mutating func run(_ device: Device) throws -> Measurement {
     var measurement = Measurement()
+    var reads = LatencyMeter()
+    var writes = LatencyMeter()
     let before = queue.statistics
     let start = Clock.nanoseconds
     let end = start &+ plan.runtimeNanoseconds
-    for slot in 0..<plan.depth {
-      submit(try device.memory.allocate(byteCount: plan.blockByteCount), slot: slot, now: start)
+    for _ in 0..<plan.depth {
+      submit(try device.memory.allocate(byteCount: plan.blockByteCount), now: start)
     }
     queue.kick()
-    keepFull(until: end, &measurement)
-    drain(&measurement)
+    keepFull(until: end, &reads, &writes)
+    drain(&reads, &writes)
     measurement.runtimeNanoseconds = Clock.nanoseconds &- start
     if let failure { throw failure }
+    measurement.reads = reads.finish()
+    measurement.writes = writes.finish()
     let after = queue.statistics
     measurement.kicks = after.kicks &- before.kicks
     measurement.suppressedKicks = after.suppressedKicks &- before.suppressedKicks
@@ -74,90 +82,84 @@ struct BenchJob: ~Copyable {
     return measurement
   }
 
-  private mutating func keepFull(until end: UInt64, _ measurement: inout Measurement) {
+  private mutating func keepFull(
+    until end: UInt64, _ reads: inout LatencyMeter, _ writes: inout LatencyMeter
+  ) {
+    var now: UInt64 = 0
+    var reaped = 0
     var emptyLooks = 0
     while failure == nil {
-      guard let first = queue.next() else {
-        emptyLooks &+= 1
-        if emptyLooks == Self.emptyLooksPerClock {
-          emptyLooks = 0
-          if Clock.nanoseconds >= end || Interrupt.isRequested { return }
-        }
+      if var completion = queue.next() {
+        if reaped == 0 { now = Clock.nanoseconds }
+        reaped &+= 1
+        account(completion.tag, completion.result, now: now, &reads, &writes)
+        if let buffer = completion.buffer.take() { submit(buffer, now: now) }
         continue
       }
-      emptyLooks = 0
-      let now = Clock.nanoseconds
-      resubmit(first, now: now, &measurement)
-      while let completion = queue.next() { resubmit(completion, now: now, &measurement) }
-      queue.kick()
-      if now >= end || Interrupt.isRequested { return }
+      if reaped > 0 {
+        queue.kick()
+        reaped = 0
+        emptyLooks = 0
+        if now >= end || Interrupt.isRequested { return }
+        continue
+      }
+      emptyLooks &+= 1
+      if emptyLooks == Self.emptyLooksPerClock {
+        emptyLooks = 0
+        if Clock.nanoseconds >= end || Interrupt.isRequested { return }
+      }
     }
   }
 
-  private mutating func drain(_ measurement: inout Measurement) {
+  private mutating func drain(_ reads: inout LatencyMeter, _ writes: inout LatencyMeter) {
     while inFlight > 0 {
       guard let completion = queue.next() else { continue }
-      _ = account(completion.tag, completion.result, now: Clock.nanoseconds, &measurement)
+      account(completion.tag, completion.result, now: Clock.nanoseconds, &reads, &writes)
     }
-  }
-
-  @inline(__always)
-  private mutating func resubmit(
-    _ completion: consuming Completion, now: UInt64, _ measurement: inout Measurement
-  ) {
-    let slot = account(completion.tag, completion.result, now: now, &measurement)
-    guard failure == nil, let buffer = completion.buffer.take() else { return }
-    submit(buffer, slot: slot, now: now)
   }
 
   @inline(__always)
   private mutating func account(
-    _ tag: UInt64, _ result: IOResult, now: UInt64, _ measurement: inout Measurement
-  ) -> Int {
+    _ tag: UInt64, _ result: IOResult, now: UInt64, _ reads: inout LatencyMeter,
+    _ writes: inout LatencyMeter
+  ) {
     inFlight &-= 1
-    let slot = Int(truncatingIfNeeded: tag &>> 1)
-    if let code = result.code {
-      if failure == nil { failure = queue.error(for: code) }
-      return slot
-    }
-    let latency = now &- stamps[slot]
+    guard _fastPath(result.code == nil) else { return fail(result.code) }
+    let count = UInt64(truncatingIfNeeded: result.byteCount)
     if tag & 1 == 0 {
-      measurement.reads.requests &+= 1
-      measurement.reads.byteCount &+= UInt64(truncatingIfNeeded: result.byteCount)
-      _ = measurement.reads.latency.record(latency)
+      reads.add(now &- tag &>> 1, byteCount: count)
     } else {
-      measurement.writes.requests &+= 1
-      measurement.writes.byteCount &+= UInt64(truncatingIfNeeded: result.byteCount)
-      _ = measurement.writes.latency.record(latency)
+      writes.add(now &- tag &>> 1, byteCount: count)
     }
-    return slot
   }
 
+  /// Submits the next request of the pattern; its tag is `now`, and whether it writes.
   @inline(__always)
-  private mutating func submit(_ buffer: consuming DMABuffer, slot: Int, now: UInt64) {
+  private mutating func submit(_ buffer: consuming DMABuffer, now: UInt64) {
     let offset = nextOffset()
-    let isWrite =
-      plan.pattern == .randrw ? random.next() & 1 == 1 : plan.pattern.writes
-    stamps[slot] = now
-    let tag = UInt64(truncatingIfNeeded: slot) &<< 1 | (isWrite ? 1 : 0)
+    let isWrite = mixes ? random.next() & 1 == 1 : writes
     let submission =
       isWrite
-      ? queue.submitWrite(at: offset, from: buffer, tag: tag)
-      : queue.submitRead(at: offset, into: buffer, tag: tag)
+      ? queue.submitWrite(at: offset, from: buffer, tag: now &<< 1 | 1)
+      : queue.submitRead(at: offset, into: buffer, tag: now &<< 1)
     switch consume submission {
     case .queued: inFlight &+= 1
-    case .refused(let code, _):
-      if failure == nil { failure = queue.error(for: code) }
-    case .completed(let result, _):
-      // Only an empty request, or one beyond the end, ends in its submission: neither is planned.
-      if failure == nil { failure = queue.error(for: result.code ?? .invalidArgument) }
+    case .refused(let code, _): fail(code)
+    // Only an empty request, or one beyond the end, ends in its submission: neither is planned.
+    case .completed(let result, _): fail(result.code)
     }
+  }
+
+  /// The first failure ends the job.
+  @inline(never)
+  private mutating func fail(_ code: VBlkError.Code?) {
+    if failure == nil { failure = queue.error(for: code ?? .invalidArgument) }
   }
 
   @inline(__always)
   private mutating func nextOffset() -> UInt64 {
     let block: UInt64
-    if plan.pattern.isRandom {
+    if isRandom {
       block = random.below(blockCount)
     } else {
       block = nextBlock
