@@ -1,6 +1,7 @@
 /// What may follow a device's place in a device string, after commas.
 public struct AddressOptions: Sendable, Equatable {
-  /// A feature that an emulated device offers unless it is told not to: `event-idx=off`.
+  /// A feature that an emulated device offers unless it is told not to, `event-idx=off`, or, if it
+  /// ``isOnRequest``, only if it is told to: `in-order`.
   public enum Feature: String, Sendable, CaseIterable {
     /// VIRTIO_F_INDIRECT_DESC.
     case indirect
@@ -16,6 +17,11 @@ public struct AddressOptions: Sendable, Equatable {
     case discard
     /// VIRTIO_BLK_F_WRITE_ZEROES.
     case writeZeroes = "write-zeroes"
+    /// VIRTIO_F_IN_ORDER.
+    case inOrder = "in-order"
+
+    /// Whether the device offers it only if it is told to.
+    public var isOnRequest: Bool { self == .inOrder }
 
     /// The specification's name, in small letters.
     var specificationName: String { self == .indirect ? "indirect-desc" : rawValue }
@@ -41,6 +47,8 @@ public struct AddressOptions: Sendable, Equatable {
   public var isThreaded = false
   /// An emulated device that offers packed rings.
   public var isPacked = false
+  /// The features that are to be offered, of those that are not in any case.
+  public var featuresOn: Set<Feature> = []
   /// The features that are not to be offered.
   public var featuresOff: Set<Feature> = []
 

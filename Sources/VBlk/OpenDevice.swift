@@ -87,6 +87,7 @@ extension EmulatedDisk.Configuration {
     readOnly = given.isReadOnly
     do throws(EmulatorError) {
       for feature in given.featuresOff { try withhold(named: feature.specificationName) }
+      for feature in given.featuresOn { try offer(named: feature.specificationName) }
       if given.isPacked { try offer(named: "ring-packed") }
     } catch {
       throw VBlkError(error)

@@ -18,14 +18,18 @@ struct OptionParser {
   let isEmulated: Bool
   private(set) var options = AddressOptions()
   private var seen: Set<String> = []
+  private var queueSizeText: String?
 
   init(isEmulated: Bool) { self.isEmulated = isEmulated }
 
   /// The names that are allowed here, for messages.
   var allowedNames: String {
     let names = isEmulated ? Self.common.union(Self.emulated) : Self.common
-    let features = AddressOptions.Feature.allCases.map(\.rawValue).joined(separator: ", ")
-    let switches = isEmulated ? ", and NAME=off for \(features)" : ""
+    let features = AddressOptions.Feature.allCases
+    func list(_ isOnRequest: Bool) -> String {
+      features.filter { $0.isOnRequest == isOnRequest }.map(\.rawValue).joined(separator: ", ")
+    }
+    let switches = isEmulated ? ", \(list(true)), and NAME=off for \(list(false))" : ""
     return names.sorted().joined(separator: ", ") + switches
   }
 
@@ -40,7 +44,12 @@ struct OptionParser {
         remedy: "leave one out")
     }
     if isEmulated, let feature = AddressOptions.Feature(rawValue: name) {
-      if try !flag(name, value ?? "") { options.featuresOff.insert(feature) }
+      // What is offered in any case is only ever taken off.
+      if try !flag(name, feature.isOnRequest ? value : value ?? "") {
+        options.featuresOff.insert(feature)
+      } else if feature.isOnRequest {
+        options.featuresOn.insert(feature)
+      }
       return
     }
     guard Self.common.contains(name) || (isEmulated && Self.emulated.contains(name)) else {
@@ -53,11 +62,18 @@ struct OptionParser {
     try set(name, value)
   }
 
+  /// What is known only when all options are: a packed ring may have any size.
+  func check() throws(AddressError) {
+    guard let queueSizeText, !options.isPacked else { return }
+    _ = try powerOfTwo("queue-size", queueSizeText, 1...Self.queueSizeMax)
+  }
+
   private mutating func set(_ name: String, _ value: String?) throws(AddressError) {
     switch name {
     case "queues": options.queues = try number(name, value, 1...Self.queueCountMax)
     case "queue-size":
-      options.queueSize = try powerOfTwo(name, value, 1...Self.queueSizeMax)
+      options.queueSize = try number(name, value, 1...Self.queueSizeMax)
+      queueSizeText = value
     case "blk-size":
       options.blockByteCount = try powerOfTwo(name, value, 512...Self.blockByteCountMax)
     case "seg-max": options.segmentsMax = try number(name, value, 1...Int(Int32.max))

@@ -72,6 +72,7 @@ struct OpenedDevice {
       + "\(info.queueSizes.first ?? 0), \(names.accepts("RING_PACKED") ? "packed" : "split"), "
       + "\(names.accepts("INDIRECT_DESC") ? "" : "no ")"
       + "indirect, \(names.accepts("EVENT_IDX") ? "" : "no ")event-idx"
+      + (names.accepts("IN_ORDER") ? ", in-order" : "")
   }
 }
 

@@ -138,7 +138,7 @@ extension Device {
     guard
       let layout = QueueLayout(
         size: size, isPacked: isPacked, isIndirect: isIndirect,
-        maxSegments: agreed.limits.maxSegments)
+        isInOrder: agreed.accepted.contains(.inOrder), maxSegments: agreed.limits.maxSegments)
     else {
       throw VBlkError(
         .deviceUnavailable,

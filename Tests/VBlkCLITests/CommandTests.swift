@@ -91,6 +91,8 @@ struct CommandTests {
     arguments: [
       "", ",threaded", ",indirect=off", ",event-idx=off", ",seg-max=1,size-max=4096",
       ",blk-size=4096", ",queue-size=4",
+      ",in-order", ",packed,in-order,queue-size=5", ",in-order,indirect=off,threaded",
+      ",packed,queue-size=1",
     ])
   func ways(options: String) throws {
     let image = try scratch.image("a.img", byteCount: 3 << 20)

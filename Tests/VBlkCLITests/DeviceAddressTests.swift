@@ -43,12 +43,18 @@ struct DeviceAddressTests {
     expected.featuresOff = [.eventIndex, .indirect]
     #expect(options == expected)
     #expect(try DeviceAddress("emu:64M").options == AddressOptions())
+    #expect(try DeviceAddress("emu:64M,queue-size=7,packed").options.queueSize == 7)
   }
 
   @Test("every feature can be turned off by its name", arguments: AddressOptions.Feature.allCases)
   func features(feature: AddressOptions.Feature) throws {
     #expect(try DeviceAddress("emu:1M,\(feature.rawValue)=off").options.featuresOff == [feature])
-    #expect(try DeviceAddress("emu:1M,\(feature.rawValue)=on").options.featuresOff == [])
+    let on = try DeviceAddress("emu:1M,\(feature.rawValue)=on").options
+    #expect(on.featuresOff == [])
+    #expect(on.featuresOn == (feature.isOnRequest ? [feature] : []))
+    if feature.isOnRequest {
+      #expect(try DeviceAddress("emu:1M,\(feature.rawValue)").options == on)
+    }
   }
 
   @Test(

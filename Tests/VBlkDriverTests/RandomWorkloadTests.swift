@@ -20,11 +20,13 @@ struct RandomWorkloadTests {
     var bounce = 8
     /// Most entries of a packed ring; nil is a split ring.
     var packed: Int?
+    var inOrder = false
 
     var description: String {
       func text(_ value: (some CustomStringConvertible)?) -> String { value?.description ?? "-" }
       return "depth \(depth) packed \(text(packed)) indirect \(indirect) segMax \(text(segMax)) "
         + "sizeMax \(text(sizeMax)) block \(block) scattered \(scattered) bounce \(bounce)"
+        + (inOrder ? " in order" : "")
     }
 
     static let all: [Shape] =
@@ -45,10 +47,20 @@ struct RandomWorkloadTests {
         Shape(segMax: 7, scattered: true, packed: 11), Shape(depth: 4, bounce: 1, packed: 64),
         Shape(indirect: false, segMax: nil, bounce: 1, packed: 8),
       ]
+      + [
+        Shape(inOrder: true), Shape(indirect: false, inOrder: true),
+        Shape(depth: 1, indirect: false, inOrder: true), Shape(depth: 1, inOrder: true),
+        Shape(depth: 5, indirect: false, block: 4096, scattered: true, inOrder: true),
+        Shape(depth: 8, segMax: 3, sizeMax: 1024, bounce: 1, inOrder: true),
+        Shape(packed: 1, inOrder: true), Shape(packed: 11, inOrder: true),
+        Shape(indirect: false, packed: 3, inOrder: true),
+        Shape(indirect: false, scattered: true, bounce: 1, packed: 31, inOrder: true),
+      ]
 
     func open() throws -> Bench {
       try Bench(bytes: UInt64(RandomWorkloadTests.bytes)) {
         if !indirect { $0.withheld.insert(.indirectDescriptors) }
+        if inOrder { $0.extra.insert(.inOrder) }
         if let packed {
           $0.extra.insert(.ringPacked)
           $0.queueSize = packed

@@ -112,7 +112,7 @@ extension Queue {
       !records[$0].isOwned && records[$0].state == .free
     }
     return diosFree && slotsFree && state.keptCount == 0 && state.stalledCount == 0
-      && state.lockHolders == 0 && pendingWork == 0 && freeCount == depth
+      && state.lockHolders == 0 && pendingWork == (isInOrder ? 1 : 0) && freeCount == depth
       && memory.bounce.freeCount == memory.bounce.count
   }
 }

@@ -137,6 +137,8 @@ extension Queue {
       if isPacked {
         let word = PackedRing.indirect | UInt64(head) << 32 | UInt64(16 * table.count)
         packed.add(table.deviceAddress, word)
+      } else if isInOrder {
+        addPointer(head, to: table)
       }
     } else {
       records[head].span = UInt8(segments + 2)
@@ -145,12 +147,18 @@ extension Queue {
       records[head].next = lent.first
       if isPacked {
         addList(head, segments: segments, deviceWrites: deviceWrites)
+      } else if isInOrder {
+        addSequence(head, segments: segments, deviceWrites: deviceWrites)
       } else {
         memory.writeTriples(
           head, segments: segments, lent: lent.first, deviceWrites: deviceWrites)
       }
     }
-    if !isPacked { ring.makeAvailable(head, at: availShadow) }
+    if !isPositional {
+      ring.makeAvailable(head, at: availShadow)
+    } else if isPacked, isInOrder {
+      order.note(slot: head, name: head, at: availShadow)
+    }
     availShadow &+= 1
   }
 

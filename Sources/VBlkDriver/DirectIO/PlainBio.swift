@@ -41,13 +41,11 @@ extension Queue {
   /// Makes a slot's plain chain available, its data at `address`; `count` has 32 bits.
   @inlinable @inline(__always)
   mutating func addChain(_ head: UInt32, address: UInt64, count: UInt64, deviceWrites: Bool) {
-    if _slowPath(isPacked) {
-      if isIndirect {
-        records[head].data.writePacked(
-          address: address, count: count, deviceWrites: deviceWrites)
-        packed.addTable(head)
+    if _slowPath(isPositional) {
+      if _slowPath(isInOrder) {
+        addInOrder(head, address: address, count: count, deviceWrites: deviceWrites)
       } else {
-        packed.addTriple(head, data: address, count: count, deviceWrites: deviceWrites)
+        addPacked(head, address: address, count: count, deviceWrites: deviceWrites)
       }
     } else {
       records[head].data.write(
@@ -55,5 +53,16 @@ extension Queue {
       ring.makeAvailable(head, at: availShadow)
     }
     availShadow &+= 1
+  }
+
+  /// Writes a slot's plain chain at a packed ring's next positions.
+  @inlinable @inline(__always)
+  mutating func addPacked(_ head: UInt32, address: UInt64, count: UInt64, deviceWrites: Bool) {
+    if isIndirect {
+      records[head].data.writePacked(address: address, count: count, deviceWrites: deviceWrites)
+      packed.addTable(head)
+    } else {
+      packed.addTriple(head, data: address, count: count, deviceWrites: deviceWrites)
+    }
   }
 }

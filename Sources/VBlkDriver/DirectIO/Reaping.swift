@@ -36,6 +36,7 @@ extension Queue {
   ///
   /// - Returns: Whether there is something to reap.
   mutating func lookAgain() -> Bool {
+    if isInOrder { return lookInOrder() }
     let seen = usedIndex()
     guard seen &- lastUsed <= availPublished &- lastUsed else {
       violate(.usedIndexJumped, UInt64(seen), bound: UInt64(availPublished))
@@ -51,7 +52,7 @@ extension Queue {
   mutating func nextSlow() -> Completion? {
     repeat {
       while lastUsed != usedSeen { reapOne() }
-    } while isPacked && state.keptCount == 0 && !state.isStopped && lookAgain()
+    } while isPositional && state.keptCount == 0 && !state.isStopped && lookAgain()
     kick()
     return state.keptCount > 0 ? takeKept() : nil
   }
@@ -96,9 +97,12 @@ extension Queue {
     }
     let status = requests[id].status
     guard status != RequestStatus.poison else {
-      return violate(.statusNotWritten, UInt64(id), bound: UInt64(RequestStatus.poison))
+      // One that a batch passed over without its status was not used: a later one was, before it.
+      return violate(
+        isSkipped ? .usedOutOfOrder : .statusNotWritten, UInt64(id),
+        bound: UInt64(RequestStatus.poison))
     }
-    let writable = records[id].operation.deviceWrites ? records[id].byteCount + 1 : 1
+    let writable = writableBytes(id)
     guard length <= writable else {
       return violate(.usedLengthTooLarge, UInt64(length), bound: UInt64(writable))
     }
@@ -111,7 +115,13 @@ extension Queue {
     endBio(id, code: code)
   }
 
+  /// Bytes of the request in slot `id` that the device may write, the status among them.
+  func writableBytes(_ id: UInt32) -> UInt32 {
+    records[id].operation.deviceWrites ? records[id].byteCount + 1 : 1
+  }
+
   private func usedElement() -> (id: UInt32, length: UInt32)? {
+    if isInOrder { return elementInOrder() }
     guard isPacked else { return ring.usedElement(at: lastUsed) }
     let word = packed.nextWord
     return packed.isUsed(word) ? PackedRing.usedElement(word) : nil
@@ -120,6 +130,7 @@ extension Queue {
   /// Goes on by one used entry, or by all descriptors of a packed ring that the chain took.
   private mutating func stepUsed(_ id: UInt32) {
     lastUsed &+= 1
+    if isInOrder { usedSeen = lastUsed }
     guard isPacked else { return }
     packed.step(Int(records[id].span))
   }

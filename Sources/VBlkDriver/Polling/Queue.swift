@@ -14,6 +14,9 @@ public struct Queue: ~Copyable {
   @usableFromInline let ring: SplitRing
   @usableFromInline let isPacked: Bool
   @usableFromInline let isIndirect: Bool
+  /// Descriptors stand at the ring's next places: packed, or in order (``QueueLayout``).
+  @usableFromInline let isPositional: Bool
+  @usableFromInline let isInOrder: Bool
   @usableFromInline let records: Table<BioRecord>
   @usableFromInline let requests: RequestAreas
   @usableFromInline let device: Device
@@ -46,14 +49,16 @@ public struct Queue: ~Copyable {
   @usableFromInline var doorbell: Doorbell
   @usableFromInline var tick: UInt32 = 0
   @usableFromInline var epoch: UInt32
-  /// Kept completions and stalled dios: what an empty look has to care for.
-  @usableFromInline var pendingWork = 0
+  /// Kept completions and stalled dios: what an empty look has to care for; and one more where all
+  /// looks are to be passed on, for IN_ORDER.
+  @usableFromInline var pendingWork: Int
   /// The device was seen with work in flight and nothing done: it works beside us, on lines that
   /// travel, and not inside the kick.
   @usableFromInline var worksAside = false
   @usableFromInline var counters = QueueStatistics()
 
   // The slow path's own.
+  var order: RequestOrder
   var state = QueueState()
 
   /// A queue of the device as it is in `epoch`; where it stands still, the queue does too.
@@ -64,6 +69,10 @@ public struct Queue: ~Copyable {
     self.doorbell = doorbell
     isPacked = memory.layout.isPacked
     isIndirect = memory.layout.isIndirect
+    isPositional = memory.layout.isPositional
+    isInOrder = memory.layout.isInOrder
+    pendingWork = isInOrder ? 1 : 0
+    order = memory.order
     ring = memory.ring
     packed = memory.packed
     records = memory.records
@@ -85,6 +94,8 @@ public struct Queue: ~Copyable {
     lastUsed = saved.used
     usedSeen = saved.used
     packed.resume(at: saved.packed)
+    order.end = saved.used
+    order.place = saved.place
     state.freeDio = 0
     for slot in (0..<memory.layout.slotCount).reversed() {
       let head = UInt32(slot * memory.layout.headStride)
@@ -105,6 +116,9 @@ public struct Queue: ~Copyable {
   private init(retiring other: borrowing Queue) {
     isPacked = other.isPacked
     isIndirect = other.isIndirect
+    isPositional = other.isPositional
+    isInOrder = other.isInOrder
+    order = other.order
     ring = other.ring
     packed = other.packed
     records = other.records

@@ -109,6 +109,8 @@ extension Queue {
     lastUsed = 0
     usedSeen = 0
     packed.restart()
+    order.end = 0
+    order.place = 0
   }
 
   /// Asks the device for no interrupts.
@@ -137,7 +139,7 @@ extension Queue {
     close()
     while state.keptCount > 0 { _ = takeKept() }
     memory.saved = QueueMemory.SavedIndexes(
-      avail: availPublished, used: lastUsed, packed: packed.position)
+      avail: availPublished, used: lastUsed, packed: packed.position, place: order.place)
     device.takeBack(index: index, isClean: lastUsed == availPublished && epochIsCurrent)
   }
 

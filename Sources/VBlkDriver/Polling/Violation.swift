@@ -11,6 +11,8 @@ public struct Violation: Equatable, Sendable, CustomStringConvertible {
     /// A used id that is not the head of a request in flight: never submitted, not a head, or used
     /// twice.
     case usedIDNotInFlight = "a used id is not in flight"
+    /// IN_ORDER: a used id that is in flight, but older requests are not used (virtio 1.2, 2.7.9).
+    case usedOutOfOrder = "a used id is out of order"
     /// A used entry whose status byte the device has not written.
     case statusNotWritten = "a used request has no status"
     /// A used length that exceeds what the device may write.

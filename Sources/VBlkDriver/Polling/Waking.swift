@@ -25,11 +25,15 @@ extension Queue {
     }
     atomicMemoryFence(ordering: .sequentiallyConsistent)  // fence N
     let isQuiet =
-      usedIndex() == lastUsed && usedSeen == lastUsed && pendingWork == 0
+      usedIndex() == lastUsed && usedSeen == lastUsed && isBatchReaped
+      && state.keptCount == 0 && state.stalledCount == 0
       && !state.isStopped && device.epochWord.load(ordering: .acquiring) == epoch
     if !isQuiet { disarmInterrupt() }
     return isQuiet
   }
+
+  /// Whether nothing is left of what the device said in order.
+  private var isBatchReaped: Bool { !isInOrder || order.end == lastUsed }
 
   /// Ends ``armInterrupt()``: the queue is polled again.
   public mutating func disarmInterrupt() {

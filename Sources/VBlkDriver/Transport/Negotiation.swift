@@ -13,7 +13,7 @@ struct Negotiation {
   static let supported: Features = [
     .sizeMax, .segMax, .readOnly, .blockSize, .flush, .topology, .configWriteCache, .multiQueue,
     .discard, .writeZeroes, .indirectDescriptors, .eventIndex, .version1, .accessPlatform,
-    .ringPacked,
+    .ringPacked, .inOrder,
   ]
 
   /// Resets the device, agrees on features, and reads the configuration.

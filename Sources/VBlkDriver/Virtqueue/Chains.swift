@@ -13,12 +13,13 @@ struct DeviceSegment {
 /// request to request. A chain of another shape uses the slot's long table, or triples lent by free
 /// slots, and ``prewrite(_:)`` restores the slot afterwards. All writes; nothing is ever read back.
 ///
-/// In a packed ring a request's descriptors are written anew at the ring's next positions, so that
-/// only tables can be prewritten; slots are lent all the same, for the positions that go with them.
+/// In a packed ring, and with IN_ORDER, a request's descriptors are written anew at the ring's next
+/// positions, so that only tables can be prewritten; slots are lent all the same, for the positions
+/// that go with them.
 extension QueueMemory {
   /// Writes the slot's plain chain.
   func prewrite(_ head: UInt32) {
-    guard layout.isIndirect || !layout.isPacked else { return }
+    guard layout.isIndirect || !layout.isPositional else { return }
     let first = layout.isIndirect ? 0 : UInt16(head)
     let chain =
       layout.isIndirect ? requests[head].table : ring.descriptors.part(at: Int(head), count: 3)
@@ -76,6 +77,27 @@ extension QueueMemory {
     }
   }
 
+  /// Writes a chain of `segments` data segments, none or several, into the descriptors of a split
+  /// ring from `place` on, each with the one behind it as its next (virtio 1.2, 2.7.5.2).
+  func writeSequence(_ head: UInt32, segments: Int, deviceWrites: Bool, at place: UInt16) {
+    func after(_ step: Int) -> UInt16 { (place &+ UInt16(step)) & ring.mask }
+    ring.descriptors.store(headerDescriptor(head, next: after(1)), at: Int(place))
+    for index in 0..<segments {
+      ring.descriptors.store(
+        dataDescriptor(scratch[index], deviceWrites: deviceWrites, next: after(index + 2)),
+        at: Int(after(index + 1)))
+    }
+    ring.descriptors.store(statusDescriptor(head), at: Int(after(segments + 1)))
+  }
+
+  /// Makes descriptor `place` of a split ring one that points to a table.
+  func store(pointerTo table: DescriptorTable, at place: UInt16) {
+    ring.descriptors.store(
+      Descriptor(
+        address: table.deviceAddress, length: UInt32(16 * table.count), flags: .indirect, next: 0),
+      at: Int(place))
+  }
+
   // MARK: - Descriptors
 
   private func store(_ descriptor: Descriptor, in table: DescriptorTable, at index: Int) {
@@ -104,10 +126,7 @@ extension QueueMemory {
   }
 
   private func pointRing(_ head: UInt32, to table: DescriptorTable) {
-    guard !layout.isPacked else { return }
-    ring.descriptors.store(
-      Descriptor(
-        address: table.deviceAddress, length: UInt32(16 * table.count), flags: .indirect, next: 0),
-      at: Int(head))
+    guard !layout.isPositional else { return }
+    store(pointerTo: table, at: UInt16(head))
   }
 }

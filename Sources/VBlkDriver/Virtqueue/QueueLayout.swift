@@ -10,11 +10,13 @@ struct QueueLayout: Equatable {
   let size: Int
   let isPacked: Bool
   let isIndirect: Bool
+  /// Whether the device uses buffers in the order in which they were made available.
+  let isInOrder: Bool
   /// Requests that can be in flight: N with INDIRECT_DESC, else a triple of descriptors each.
   let slotCount: Int
   /// Distance of two slots' heads: 3 where a head is a triple of a split ring, else 1.
   let headStride: Int
-  /// Heads, or buffer ids of a packed ring, are below it.
+  /// Slots' heads, which are buffer ids of a packed ring, are below it.
   let headLimit: Int
   /// Data segments of one bio.
   let maxSegments: Int
@@ -28,15 +30,26 @@ struct QueueLayout: Equatable {
   let tableStride: Int
   let byteCount: Int
 
+  /// Whether a request's descriptors stand at the ring's next places, wherever its slot is; else a
+  /// slot has its own.
+  var isPositional: Bool { isPacked || isInOrder }
+
+  /// What the device may say a request by is below it.
+  var nameLimit: Int { isPacked ? headLimit : size }
+
   /// - Returns: nil where the ring is too small for one request of header, data and status.
-  init?(size: Int, isPacked: Bool, isIndirect: Bool, maxSegments wanted: Int) {
+  init?(
+    size: Int, isPacked: Bool, isIndirect: Bool, isInOrder: Bool = false, maxSegments wanted: Int
+  ) {
     guard Self.isLegal(size: size, isPacked: isPacked), isIndirect || size >= 3 else { return nil }
     self.size = size
     self.isPacked = isPacked
     self.isIndirect = isIndirect
-    headStride = isPacked || isIndirect ? 1 : 3
+    self.isInOrder = isInOrder
+    let isPositional = isPacked || isInOrder
+    headStride = isPositional || isIndirect ? 1 : 3
     slotCount = isIndirect ? size : size / 3
-    headLimit = isPacked ? slotCount : size
+    headLimit = isPositional ? slotCount : size
     if isIndirect {
       // A table may be as long as the ring by the letter (virtio 1.2, 2.7.5.3.1); on rings too
       // small for that, three entries, which every device takes, are the least that works.

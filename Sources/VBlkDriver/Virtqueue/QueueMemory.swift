@@ -23,6 +23,9 @@ final class QueueMemory: @unchecked Sendable {
   /// Stalled dios in order of submission.
   let stalled: Table<UInt32>
   let scratch: Table<DeviceSegment>
+  /// What became available in which order; used with IN_ORDER.
+  let order: RequestOrder
+  private let orderEntries: Table<UInt32>
   var bounce: BouncePool
   /// The epoch in which the device was last given this queue.
   let enabledEpoch = Atomic<UInt32>(0)
@@ -36,6 +39,8 @@ final class QueueMemory: @unchecked Sendable {
     var avail: UInt16 = 0
     var used: UInt16 = 0
     var packed = PackedRing.Position()
+    /// Of a split ring with IN_ORDER: the next descriptor.
+    var place: UInt16 = 0
   }
 
   init(
@@ -63,9 +68,9 @@ final class QueueMemory: @unchecked Sendable {
     records = Table(count: layout.size) { id in
       // An id that is no head never gets a request; it shares the last descriptor at the most.
       let data = min(Int(id) + 1, layout.size - 1)
-      // Packed and direct, the data has no place of its own; the record's is not written.
+      // Direct at the ring's next places, the data has no place of its own, and this is not used.
       return BioRecord(
-        data: layout.isIndirect || layout.isPacked
+        data: layout.isIndirect || layout.isPositional
           ? requests[id].table.data(at: 1) : ring.descriptors.data(at: data))
     }
     let dioCount = layout.slotCount + 1
@@ -75,6 +80,8 @@ final class QueueMemory: @unchecked Sendable {
       KeptCompletion(tag: 0, result: IOResult(success: 0), source: .none)
     }
     stalled = Table(count: dioCount) { _ in BioRecord.none }
+    orderEntries = Table(count: RequestOrder.entryCount(layout)) { _ in 0 }
+    order = RequestOrder(orderEntries)
     scratch = Table(count: layout.maxSegments) { _ in DeviceSegment(address: 0, byteCount: 0) }
   }
 
@@ -86,6 +93,7 @@ final class QueueMemory: @unchecked Sendable {
     kept.free()
     stalled.free()
     scratch.free()
+    orderEntries.free()
     _ = DMABuffer(block)
   }
 
