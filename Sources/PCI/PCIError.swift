@@ -8,6 +8,8 @@ public struct PCIError: Error, Equatable, Sendable, CustomStringConvertible {
     case permission
     /// Another process, or a kernel driver, has the function.
     case busy
+    /// A safety rail: the function's disk is in use, or has data.
+    case refused
     /// An access outside the function's space.
     case outOfRange
     /// The function or the system can't do this.

@@ -4,6 +4,8 @@ enum ExitReason: Int32, CaseIterable {
   case success = 0
   /// compare or verify found a difference.
   case mismatch = 1
+  /// doctor found something that keeps a device from working.
+  case unhealthy = 2
   /// The command line, a device string or a range makes no sense.
   case usage = 64
   /// An image is missing or unreadable.

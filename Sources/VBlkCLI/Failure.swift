@@ -36,6 +36,7 @@ struct Failure: Error, Equatable {
     case .notFound, .unsupported, .removed: .unavailable
     case .permission: .permission
     case .busy: .busy
+    case .refused: .refused
     case .outOfRange: .usage
     case .system: .ioError
     }

@@ -14,7 +14,8 @@ struct Vblk: ParsableCommand {
       73 refused, 74 I/O error, 75 busy, 77 permission, 130 interrupted.
       """,
     subcommands: [
-      ListCommand.self, InfoCommand.self, ReadCommand.self, WriteCommand.self, CopyCommand.self,
+      ListCommand.self, BindCommand.self, UnbindCommand.self, InfoCommand.self,
+      ReadCommand.self, WriteCommand.self, CopyCommand.self,
       CompareCommand.self, ZeroCommand.self, DiscardCommand.self, FlushCommand.self,
       BenchCommand.self,
     ])

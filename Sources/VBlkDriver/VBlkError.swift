@@ -96,7 +96,7 @@ extension VBlkError {
       switch error.code {
       case .notFound, .outOfRange, .unsupported: .deviceUnavailable
       case .permission: .permission
-      case .busy: .held
+      case .busy, .refused: .held
       case .removed: .removed
       case .system: .system
       }

@@ -15,14 +15,14 @@ struct FailureTests {
 
   @Test("exit codes are those of the design")
   func exitCodes() {
-    #expect(ExitReason.allCases.map(\.rawValue) == [0, 1, 64, 66, 69, 73, 74, 75, 77, 130])
+    #expect(ExitReason.allCases.map(\.rawValue) == [0, 1, 2, 64, 66, 69, 73, 74, 75, 77, 130])
   }
 
   @Test(
     "errors of the bus",
     arguments: [
       (PCIError.Code.notFound, 69), (.unsupported, 69), (.removed, 69), (.permission, 77),
-      (.busy, 75), (.outOfRange, 64), (.system, 74),
+      (.busy, 75), (.refused, 73), (.outOfRange, 64), (.system, 74),
     ] as [(PCIError.Code, Int32)])
   func busErrors(code: PCIError.Code, status: Int32) {
     let failure = Failure(PCIError(code, "cause", remedy: "remedy"))

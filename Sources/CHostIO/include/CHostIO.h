@@ -4,6 +4,7 @@
 #define CHOSTIO_H
 
 #include "chio_memory.h"
+#include "chio_process.h"
 #include "chio_system.h"
 
 #endif

@@ -47,6 +47,24 @@ struct BlockNode: Equatable {
       holders: holders)
   }
 
+  /// The disk that the kernel's virtio-blk driver has made of the function whose directory this is;
+  /// nil where it has made none.
+  static func disk(
+    in directory: String, roots: SystemRoots
+  ) throws(SystemRoots.ReadFailure) -> BlockNode? {
+    for entry in try SystemRoots.names(in: directory) ?? [] where entry.hasPrefix("virtio") {
+      let block = "\(directory)/\(entry)/block"
+      if let name = try SystemRoots.names(in: block)?.first {
+        return try read("\(block)/\(name)", roots: roots)
+      }
+      // A driver without its disk is one that is just coming or going.
+      if try SystemRoots.linkName(at: "\(directory)/\(entry)/driver") != nil {
+        throw missing(block)
+      }
+    }
+    return nil
+  }
+
   private static func missing(_ path: String) -> SystemRoots.ReadFailure {
     SystemRoots.ReadFailure(path: path, errno: ENOENT)
   }

@@ -51,27 +51,14 @@ public struct PCIScan: Sendable {
     let numaNode = read { () throws(SystemRoots.ReadFailure) in
       try SystemRoots.word(at: "\(directory)/numa_node").flatMap { Int($0) }
     }
-    let disk = read { () throws(SystemRoots.ReadFailure) in try self.disk(in: directory) }
+    let disk = read { () throws(SystemRoots.ReadFailure) in
+      try BlockNode.disk(in: directory, roots: roots)
+    }
     var reasons = disk.map { search.use(of: $0).reasons } ?? []
     reasons += gaps
     return ScannedFunction(
       identity: identity, kernelDriver: driver, iommuGroup: group,
       numaNode: numaNode.flatMap { $0 < 0 ? nil : $0 }, blockNode: disk?.name,
       byteCount: disk?.byteCount, use: DiskUse(reasons))
-  }
-
-  /// The disk that the kernel's virtio-blk driver has made of the function; nil where it has none.
-  private func disk(in directory: String) throws(SystemRoots.ReadFailure) -> BlockNode? {
-    for entry in try SystemRoots.names(in: directory) ?? [] where entry.hasPrefix("virtio") {
-      let block = "\(directory)/\(entry)/block"
-      if let name = try SystemRoots.names(in: block)?.first {
-        return try BlockNode.read("\(block)/\(name)", roots: roots)
-      }
-      // A driver without its disk is one that is just coming or going.
-      if try SystemRoots.linkName(at: "\(directory)/\(entry)/driver") != nil {
-        throw SystemRoots.ReadFailure(path: block, errno: ENOENT)
-      }
-    }
-    return nil
   }
 }

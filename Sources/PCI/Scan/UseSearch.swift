@@ -26,6 +26,7 @@ struct UseSearch {
     do throws(SystemRoots.ReadFailure) {
       reasons += try swaps(of: nodes)
       reasons += try members(nodes)
+      reasons += try loops(on: nodes)
     } catch {
       reasons.append(.unknown(error.description))
     }
@@ -64,6 +65,19 @@ struct UseSearch {
       for node in nodes where devices.contains(node.name) {
         reasons.append(.member(node: node.name, of: "btrfs \(system)"))
       }
+    }
+    return reasons
+  }
+
+  /// A loop device over a disk claims nothing, and is no holder by the kernel's word.
+  private func loops(on nodes: [BlockNode]) throws(SystemRoots.ReadFailure) -> [DiskUse.Reason] {
+    let directory = "\(roots.sys)/class/block"
+    var reasons: [DiskUse.Reason] = []
+    for loop in try SystemRoots.names(in: directory) ?? [] where loop.hasPrefix("loop") {
+      let file = try SystemRoots.text(at: "\(directory)/\(loop)/loop/backing_file")
+      guard let path = file?.split(separator: "\n").first, let name = node(named: String(path))
+      else { continue }
+      reasons += nodes.filter { $0.name == name }.map { .held(node: $0.name, by: loop) }
     }
     return reasons
   }

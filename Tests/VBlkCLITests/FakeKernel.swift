@@ -1,0 +1,1 @@
+../PCITests/FakeKernel.swift

@@ -1,0 +1,1 @@
+../PCITests/FakeTree.swift
