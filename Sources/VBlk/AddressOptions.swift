@@ -19,9 +19,15 @@ public struct AddressOptions: Sendable, Equatable {
     case writeZeroes = "write-zeroes"
     /// VIRTIO_F_IN_ORDER.
     case inOrder = "in-order"
+    /// VIRTIO_BLK_F_LIFETIME.
+    case lifetime
+    /// VIRTIO_BLK_F_SECURE_ERASE.
+    case secureErase = "secure-erase"
 
     /// Whether the device offers it only if it is told to.
-    public var isOnRequest: Bool { self == .inOrder }
+    public var isOnRequest: Bool {
+      self == .inOrder || self == .lifetime || self == .secureErase
+    }
 
     /// The specification's name, in small letters.
     var specificationName: String { self == .indirect ? "indirect-desc" : rawValue }

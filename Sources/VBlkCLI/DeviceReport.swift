@@ -15,7 +15,11 @@ enum DeviceReport {
       ("serial", serial),
       ("capacity", "\(info.capacityBytes) bytes (\(ByteSize.describe(info.capacityBytes)))"),
       ("read-only", info.isReadOnly ? "yes" : "no"),
-      ("cache", info.hasVolatileCache ? "write-back: flush makes writes durable" : "write-through"),
+      (
+        "cache",
+        opened.device.writeCache == .writeBack
+          ? "write-back: flush makes writes durable" : "write-through"
+      ),
       ("block", "\(limits.logicalBlockSize) bytes, physical \(limits.physicalBlockSize)"),
       (
         "segments",
@@ -23,6 +27,7 @@ enum DeviceReport {
       ),
       ("discard", operation(limits.maxDiscardBytes)),
       ("write zeroes", operation(limits.maxWriteZeroesBytes)),
+      ("secure erase", operation(limits.secureErase.maxBytes)),
       (
         "queues",
         "\(info.queueSizes.count) set up of \(info.availableQueues), sizes "
@@ -55,7 +60,7 @@ enum DeviceReport {
       root.value("serial", serial)
       root.value("capacity_bytes", info.capacityBytes)
       root.value("read_only", info.isReadOnly)
-      root.value("volatile_cache", info.hasVolatileCache)
+      root.value("volatile_cache", opened.device.writeCache == .writeBack)
       root.object("limits") { object in
         object.value("block_bytes", limits.logicalBlockSize)
         object.value("physical_block_bytes", limits.physicalBlockSize)
@@ -64,6 +69,8 @@ enum DeviceReport {
         object.value("discard_bytes_max", limits.maxDiscardBytes)
         object.value("discard_alignment_bytes", limits.discardAlignment)
         object.value("write_zeroes_bytes_max", limits.maxWriteZeroesBytes)
+        object.value("secure_erase_bytes_max", limits.secureErase.maxBytes)
+        object.value("secure_erase_alignment_bytes", limits.secureErase.alignment)
       }
       root.object("queues") { object in
         object.value("available", info.availableQueues)

@@ -51,7 +51,7 @@ struct Failure: Error, Equatable {
     case .busy, .resetting, .held, .noMemory: .busy
     case .permission: .permission
     case .ioError, .fault, .foreignMemory, .reset, .timedOut, .protocolViolation, .shortTransfer,
-      .system, .zoneInvalidCommand, .zoneUnalignedWritePointer, .zoneOpenResource,
+      .system, .unknownStatus, .zoneInvalidCommand, .zoneUnalignedWritePointer, .zoneOpenResource,
       .zoneActiveResource:
       .ioError
     }

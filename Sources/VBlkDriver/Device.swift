@@ -30,7 +30,10 @@ public final class Device: Sendable {
   let stopCodeValue = Atomic<UInt8>(0)
   let quarantined = Atomic<Bool>(false)
   /// Operations that the device answered with UNSUPP, a bit each.
-  private let turnedOff = Atomic<UInt8>(0)
+  private let turnedOff = Atomic<UInt32>(0)
+  let cache: CacheState
+  /// Held while a configuration field is written, or the device reset.
+  let writingConfiguration = Mutex(())
   let control: Mutex<Control>
 
   enum Phase: UInt8 { case running, stopped, dead }
@@ -65,6 +68,8 @@ public final class Device: Sendable {
       info = opened.info
       capacity = Atomic(opened.info.capacityBytes)
       configGeneration = Atomic(opened.generation)
+      cache = CacheState(
+        isVolatile: info.hasVolatileCache, isSwitchable: info.accepted.contains(.configWriteCache))
       control = Mutex(
         Control(
           queues: opened.queues, isHandedOut: opened.queues.map { _ in false },
@@ -178,7 +183,7 @@ public final class Device: Sendable {
 
   /// A device that does not know an operation which it offered is not asked again.
   func turnOff(_ operation: Operation) {
-    guard operation == .discard || operation == .writeZeroes else { return }
+    guard operation.isRange || operation == .lifetime else { return }
     turnedOff.bitwiseOr(1 << operation.rawValue, ordering: .relaxed)
   }
 

@@ -51,7 +51,8 @@ public struct DeviceInfo: Sendable {
   public let limits: QueueLimits
   /// Queues that the device has.
   public let availableQueues: Int
-  /// Whether completed writes may be lost until a FLUSH (virtio 1.2, 5.2.6.2).
+  /// Whether completed writes could be lost until a FLUSH when the device was opened (virtio 1.2,
+  /// 5.2.6.2); see ``Device/writeCache`` for now.
   public let hasVolatileCache: Bool
   /// Entries of each queue that was set up.
   public let queueSizes: [Int]

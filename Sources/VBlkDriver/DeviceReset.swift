@@ -26,7 +26,7 @@ extension Device {
     else { return }
     options.logger.warning("stopping \(info.name): \(cause)")
     stopCodeValue.store(code.rawValue, ordering: .releasing)
-    let confirmed = transport.resetDevice()
+    let confirmed = writingConfiguration.withLock { _ in transport.resetDevice() }
     if !confirmed {
       quarantine()
       phase.store(Phase.dead.rawValue, ordering: .releasing)
@@ -81,6 +81,7 @@ extension Device {
             .deviceUnavailable, "\(info.name) came back with other features or limits",
             remedy: "open it again")
         }
+        try restoreWriteCache(again)
         // A reset has unmapped every vector; without interrupts that is what is wanted.
         if interrupts != nil { try Self.connectConfiguration(transport, interrupts) }
         for (index, queue) in control.queues.enumerated() {

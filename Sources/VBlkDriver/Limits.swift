@@ -21,6 +21,10 @@ enum Limits {
   /// Bytes of one bio at most: a descriptor's length is 32 bits, and a used length counts the
   /// status byte too.
   static let bytesPerBio = 1 << 30
+  /// Most ranges of one discard, write-zeroes or secure erase: what Linux asks for at the most.
+  static let rangesPerBio = 256
+  /// Bytes of a zone report that is asked for at once: 1,023 zones.
+  static let zoneReportBytes = 64 << 10
   /// Bytes of a bounce block.
   static let bounceBlockBytes = 64 << 10
   /// Bounce blocks of a queue unless the user says otherwise.

@@ -48,6 +48,8 @@ public struct VBlkError: Error, Equatable, Sendable, CustomStringConvertible {
     case held
     /// An image is missing, truncated or unreadable.
     case noImage
+    /// The device answered with a status that has no meaning (virtio 1.3, 5.2.6).
+    case unknownStatus
     /// A zone command in the wrong place or state (virtio 1.3, 5.2.6).
     case zoneInvalidCommand
     /// A write off the zone's write pointer (virtio 1.3, 5.2.6).

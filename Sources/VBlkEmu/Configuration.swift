@@ -61,6 +61,14 @@ extension EmulatedDisk {
     public var maxWriteZeroesSectors: UInt32 = 1 << 21
     /// Most segments of one write-zeroes.
     public var maxWriteZeroesSegments: UInt32 = 32
+    /// Most sectors of one secure-erase segment.
+    public var maxSecureEraseSectors: UInt32 = 1 << 21
+    /// Most segments of one secure erase.
+    public var maxSecureEraseSegments: UInt32 = 32
+    /// Alignment of a secure erase in sectors, as reported; a zoned disk reports its zones.
+    public var secureEraseSectorAlignment: UInt32 = 8
+    /// The answer to GET_LIFETIME: pre_eol_info and the estimates of types A and B.
+    public var lifetime: [UInt16] = [1, 1, 1]
     /// Whether the write cache starts as write-back.
     public var writeback = true
     /// MSI-X vectors; nil is one a queue and one for the configuration, 0 is no MSI-X.
@@ -126,7 +134,7 @@ extension EmulatedDisk {
     ])
 
     /// Features that a disk offers only when asked to, in ``extra``.
-    public static let onRequest: Features = [.ringPacked, .inOrder]
+    public static let onRequest: Features = [.ringPacked, .inOrder, .lifetime, .secureErase]
 
     /// The features that the disk offers.
     public var offered: Features {
@@ -163,9 +171,10 @@ extension EmulatedDisk {
       try require(
         (0...Limits.vectors).contains(vectorCount), "interrupt vectors", vectorCount,
         "0 to \(Limits.vectors)")
-      let segments = max(maxDiscardSegments, maxWriteZeroesSegments)
+      try require(lifetime.count == 3, "numbers of a lifetime", lifetime.count, "3 of them")
+      let segments = max(maxDiscardSegments, maxWriteZeroesSegments, maxSecureEraseSegments)
       try require(
-        segments <= Limits.rangeSegments, "segments of a discard or write-zeroes", segments,
+        segments <= Limits.rangeSegments, "segments of a request of ranges", segments,
         "at most \(Limits.rangeSegments)")
       try require(
         configByteCount.map { (8...96).contains($0) } ?? true, "bytes of configuration",

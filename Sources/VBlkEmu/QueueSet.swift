@@ -31,6 +31,7 @@ final class QueueSet: @unchecked Sendable {
       queue.serial = Array(configuration.serial.utf8)
       queue.serial += Array(
         repeating: 0, count: RequestAnswer.idByteCount - queue.serial.count)
+      queue.lifetime = configuration.lifetime.flatMap { [UInt8($0 & 0xFF), UInt8($0 >> 8)] }
       queue.readOnly = configuration.readOnly
       queue.mayMerge = configuration.inOrderBatches
       queue.interposition.setRules(

@@ -105,4 +105,6 @@ public enum RequestAnswer {
   public static let idByteCount = 20
   /// Bytes of a GET_LIFETIME answer: pre_eol, estimate A, estimate B, 16 bits each.
   public static let lifetimeByteCount = 6
+  /// Bytes of `append_sector`, which a ZONE_APPEND has between data and status (virtio 1.3, 5.2.6).
+  public static let appendSectorByteCount = 8
 }

@@ -12,15 +12,22 @@ struct DiscardCommand: ParsableCommand {
 
   @OptionGroup var range: RangeOptions
 
+  @Flag(help: "Erase the range beyond recovery: whole erase units of the device.")
+  var secure = false
+
   func run() throws {
     let opened = try OpenedDevice(device, access: .write)
     defer { opened.device.close() }
     let range = try range.range(capacity: opened.capacity, device: device)
       .inWholeBlocks(of: opened.blockByteCount, device: device)
     var transfer = try Transfer(opened)
-    try transfer.sweep("discard", range, by: RangeOptions.sweepByteCount) {
+    try transfer.sweep(secure ? "erase" : "discard", range, by: RangeOptions.sweepByteCount) {
       queue, offset, byteCount throws(VBlkError) in
-      try queue.discard(at: offset, byteCount: byteCount)
+      if secure {
+        try queue.secureErase(at: offset, byteCount: byteCount)
+      } else {
+        try queue.discard(at: offset, byteCount: byteCount)
+      }
     }
   }
 }

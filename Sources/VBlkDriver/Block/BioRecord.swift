@@ -61,17 +61,3 @@ struct BioRecord: ~Copyable {
   @inlinable
   var isOwned: Bool { isPlain || state == .owned }
 }
-
-/// What an operation or a bio does.
-@usableFromInline
-enum Operation: UInt8 {
-  case read, write, flush, discard, writeZeroes, identify
-
-  /// Whether the device writes into the data segments.
-  @inlinable
-  var deviceWrites: Bool { self == .read || self == .identify }
-
-  /// Whether it changes what is on the device.
-  @usableFromInline
-  var changesData: Bool { self == .write || self == .discard || self == .writeZeroes }
-}

@@ -16,12 +16,34 @@ public struct QueueLimits: Equatable, Sendable {
   public let ioMinimum: Int
   /// Suggested largest I/O; 0 if not said.
   public let ioOptimal: Int
-  /// Most bytes of one discard request, 0 where there is no discard.
-  public let maxDiscardBytes: Int
+  /// What one discard may be.
+  public let discard: RangeLimits
+  /// What one write-zeroes may be.
+  public let writeZeroes: RangeLimits
+  /// What one secure erase may be; whole multiples of its alignment are erased.
+  public let secureErase: RangeLimits
+  /// The zones, where the device has any.
+  public let zoned: ZonedLimits?
+
+  /// Most bytes of one range of a discard, 0 where there is no discard.
+  public var maxDiscardBytes: Int { discard.maxBytes }
   /// Alignment of discards.
-  public let discardAlignment: Int
-  /// Most bytes of one write-zeroes request, 0 where there is none.
-  public let maxWriteZeroesBytes: Int
+  public var discardAlignment: Int { discard.alignment }
+  /// Most bytes of one range of a write-zeroes, 0 where there is none.
+  public var maxWriteZeroesBytes: Int { writeZeroes.maxBytes }
+
+  /// Whether writes must be where a zone's write pointer is.
+  var isHostManaged: Bool { zoned?.model == .hostManaged }
+
+  /// The limits of an operation that is a list of ranges.
+  func range(_ operation: Operation) -> RangeLimits {
+    switch operation {
+    case .discard: discard
+    case .writeZeroes: writeZeroes
+    case .secureErase: secureErase
+    default: preconditionFailure("\(operation) has no ranges")
+    }
+  }
 
   /// Reads the limits from configuration fields, as far as the accepted features make them valid;
   /// what a device says badly is refused or ignored (facts: hostile-device rows 22-25).
@@ -49,12 +71,19 @@ public struct QueueLimits: Equatable, Sendable {
     maxSegmentSize = sizeMax == 0 ? Limits.bytesPerBio : min(sizeMax, Limits.bytesPerBio)
     maxBioBytes = Limits.bytesPerBio
 
-    let discard = features.contains(.discard) && config.maxDiscardSegments != 0
-    maxDiscardBytes = discard ? Self.bytes(config.maxDiscardSectors, logicalBlockSize) : 0
-    discardAlignment = max(logicalBlockSize, Int(clamping: UInt64(config.discardAlignment) << 9))
-    maxWriteZeroesBytes =
-      features.contains(.writeZeroes) && config.maxWriteZeroesSegments != 0
-      ? Self.bytes(config.maxWriteZeroesSectors, logicalBlockSize) : 0
+    let block = logicalBlockSize
+    discard = RangeLimits(
+      isOffered: features.contains(.discard), sectors: config.maxDiscardSectors,
+      segments: config.maxDiscardSegments, alignment: config.discardAlignment, block: block)
+    writeZeroes = RangeLimits(
+      isOffered: features.contains(.writeZeroes), sectors: config.maxWriteZeroesSectors,
+      segments: config.maxWriteZeroesSegments, alignment: 0, block: block)
+    // An erase without an alignment would be one of no known extent; Linux refuses it too.
+    secureErase = RangeLimits(
+      isOffered: features.contains(.secureErase) && config.secureEraseAlignment != 0,
+      sectors: config.maxSecureEraseSectors, segments: config.maxSecureEraseSegments,
+      alignment: config.secureEraseAlignment, block: block)
+    zoned = try features.contains(.zoned) ? ZonedLimits(config, block: block) : nil
   }
 
   private static func logicalBlock(
@@ -69,75 +98,24 @@ public struct QueueLimits: Equatable, Sendable {
     }
     return Int(size)
   }
-
-  /// A limit in sectors as bytes, whole blocks; 0 sectors means unlimited (as Linux reads it). 0
-  /// bytes, no such request, where the limit is less than a block.
-  private static func bytes(_ sectors: UInt32, _ block: Int) -> Int {
-    let most = Int(UInt32.max) << 9
-    let bytes = sectors == 0 ? most : Int(sectors) << 9
-    return bytes & ~(block - 1)
-  }
 }
 
-/// The configuration fields that the driver reads, copied once.
-struct BlockConfigSnapshot: Equatable, Sendable {
-  var capacity: UInt64 = 0
-  var sizeMax: UInt32 = 0
-  var segMax: UInt32 = 0
-  var blockSize: UInt32 = 512
-  var physicalBlockExponent: UInt8 = 0
-  var minimumIOSize: UInt16 = 0
-  var optimalIOSize: UInt32 = 0
-  var writeback: UInt8 = 1
-  var queueCount: UInt16 = 1
-  var maxDiscardSectors: UInt32 = 0
-  var maxDiscardSegments: UInt32 = 0
-  var discardAlignment: UInt32 = 0
-  var maxWriteZeroesSectors: UInt32 = 0
-  var maxWriteZeroesSegments: UInt32 = 0
-  var writeZeroesMayUnmap: UInt8 = 0
-  /// The configuration's generation that all of them are of.
-  var generation: UInt8 = 0
+/// What one request of ranges may be: a discard, write-zeroes or secure erase; in bytes.
+public struct RangeLimits: Equatable, Sendable {
+  /// Most bytes of one range; 0 where there is no such request.
+  public let maxBytes: Int
+  /// Most ranges of one request.
+  public let maxSegments: Int
+  /// Where an operation that is cut into ranges is best cut.
+  public let alignment: Int
 
-  /// Reads each field that a feature gates (virtio 1.2, 5.2.4), all of one generation.
-  init(_ transport: VirtioPCITransport, features: Features) throws(VBlkError) {
-    let needed = BlockConfigLayout.byteCount(for: features)
-    guard transport.configByteCount >= needed else {
-      throw VBlkError(
-        .deviceUnavailable,
-        "\(transport.function.name) has \(transport.configByteCount) bytes of configuration; its "
-          + "features need \(needed)",
-        remedy: "the device is faulty")
-    }
-    let read = try transport.stableConfig { Self(reading: transport, features) }
-    self = read.value
-    generation = read.generation
-  }
-
-  private init(reading transport: VirtioPCITransport, _ features: Features) {
-    func field<T: FixedWidthInteger>(_ offset: Int, _: T.Type = T.self) -> T {
-      T(truncatingIfNeeded: transport.configField(offset, width: T.bitWidth / 8))
-    }
-    capacity = field(BlockConfigLayout.capacity)
-    if features.contains(.sizeMax) { sizeMax = field(BlockConfigLayout.sizeMax) }
-    if features.contains(.segMax) { segMax = field(BlockConfigLayout.segMax) }
-    if features.contains(.blockSize) { blockSize = field(BlockConfigLayout.blockSize) }
-    if features.contains(.topology) {
-      physicalBlockExponent = field(BlockConfigLayout.physicalBlockExponent)
-      minimumIOSize = field(BlockConfigLayout.minimumIOSize)
-      optimalIOSize = field(BlockConfigLayout.optimalIOSize)
-    }
-    if features.contains(.configWriteCache) { writeback = field(BlockConfigLayout.writeback) }
-    if features.contains(.multiQueue) { queueCount = field(BlockConfigLayout.queueCount) }
-    if features.contains(.discard) {
-      maxDiscardSectors = field(BlockConfigLayout.maxDiscardSectors)
-      maxDiscardSegments = field(BlockConfigLayout.maxDiscardSegments)
-      discardAlignment = field(BlockConfigLayout.discardSectorAlignment)
-    }
-    if features.contains(.writeZeroes) {
-      maxWriteZeroesSectors = field(BlockConfigLayout.maxWriteZeroesSectors)
-      maxWriteZeroesSegments = field(BlockConfigLayout.maxWriteZeroesSegments)
-      writeZeroesMayUnmap = field(BlockConfigLayout.writeZeroesMayUnmap)
-    }
+  /// Reads the limits of a request; 0 sectors means unlimited (as Linux reads it), no segments or
+  /// less than a block that there is no such request.
+  init(isOffered: Bool, sectors: UInt32, segments: UInt32, alignment: UInt32, block: Int) {
+    let most = sectors == 0 ? Int(UInt32.max) << 9 : Int(sectors) << 9
+    maxBytes = isOffered && segments > 0 ? most & ~(block - 1) : 0
+    maxSegments = maxBytes == 0 ? 0 : Int(segments)
+    let wanted = Int(alignment) << 9
+    self.alignment = wanted == 0 || wanted % block != 0 ? block : wanted
   }
 }

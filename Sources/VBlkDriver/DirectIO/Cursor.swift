@@ -7,8 +7,13 @@ import Virtio
 extension Queue {
   /// Adds bios while there are bytes left and slots free; stalls where a bio needs something that
   /// is not there and none is in flight to bring it.
-  mutating func advanceCursor(_ index: UInt32) {
+  ///
+  /// - Parameters:
+  ///   - index: The dio.
+  ///   - isReaping: Whether one of its bios has been reaped and not yet dropped.
+  mutating func advanceCursor(_ index: UInt32, isReaping: Bool = false) {
     while dios[index].remaining > 0 {
+      if isSequential(index), !isIdle(index, isReaping: isReaping) { return }
       guard dios[index].heldSlot != BioRecord.none || hasSlot, addNextBio(index) else {
         if !dios[index].isStalled, isIdle(index) { stall(index) }
         return
@@ -17,8 +22,21 @@ extension Queue {
   }
 
   /// Whether no bio of the dio is in flight that would bring the cursor on when it is reaped.
-  private func isIdle(_ index: UInt32) -> Bool {
-    dios[index].count.load(ordering: .relaxed) == 1
+  private func isIdle(_ index: UInt32, isReaping: Bool = false) -> Bool {
+    dios[index].count.load(ordering: .relaxed) == (isReaping ? 2 : 1)
+  }
+
+  /// Whether a dio's bios must reach the device one after the other: a host-managed device takes
+  /// writes at a zone's write pointer only, and need not take requests in order.
+  private func isSequential(_ index: UInt32) -> Bool {
+    limits.isHostManaged && dios[index].operation == .write
+  }
+
+  /// Bytes from `position` on that one request may cover: those of its zone, where a host-managed
+  /// device refuses more (virtio 1.3, 5.2.6.2).
+  func zoneRoom(at position: UInt64) -> UInt64 {
+    guard limits.isHostManaged, let zone = limits.zoned?.zoneByteCount else { return .max }
+    return zone - position % zone
   }
 
   /// What happens to the cursor when one of its dio's bios is reaped, before that bio's own drop:
@@ -28,10 +46,10 @@ extension Queue {
     if dios[index].code != 0 || state.isStopped {
       emptyCursor(index)
     } else {
-      advanceCursor(index)
+      advanceCursor(index, isReaping: true)
       // The reaped bio still counts as in flight: a cursor that found nothing must be tried again.
       if dios[index].remaining > 0, !dios[index].isStalled,
-        dios[index].count.load(ordering: .relaxed) == 2
+        isIdle(index, isReaping: true)
       {
         stall(index)
       }
@@ -50,11 +68,8 @@ extension Queue {
   ///
   /// - Returns: False where it needs a bounce block, or more slots, than there are.
   private mutating func addNextBio(_ index: UInt32) -> Bool {
-    switch dios[index].operation {
-    case .discard, .writeZeroes: return addRange(index)
-    case .flush, .identify: preconditionFailure("an operation without a cursor")
-    case .read, .write: break
-    }
+    if dios[index].operation.isRange { return addRanges(index) }
+    precondition(dios[index].operation.isTransfer, "an operation without a cursor")
     if case .memory = dios[index].source { return addBounced(index) }
     let block = UInt64(limits.logicalBlockSize)
     if dios[index].position & blockMask != 0 || dios[index].remaining < block {
@@ -70,9 +85,10 @@ extension Queue {
 
   /// Fills the scratch table with the next data segments: runs contiguous for the device, each at
   /// most `maxSegmentSize`, whole blocks in all.
-  private func gather(_ index: UInt32) -> (segments: Int, byteCount: Int) {
+  func gather(_ index: UInt32) -> (segments: Int, byteCount: Int) {
     var place = dios[index].place
-    let most = min(UInt64(limits.maxBioBytes), dios[index].remaining) & ~blockMask
+    let inZone = min(dios[index].remaining, zoneRoom(at: dios[index].position))
+    let most = min(UInt64(limits.maxBioBytes), inZone) & ~blockMask
     let room = segmentRoom(for: index)
     var count = 0
     var total = 0
@@ -121,19 +137,19 @@ extension Queue {
         head, address: memory.scratch[0].address, count: UInt64(memory.scratch[0].byteCount),
         deviceWrites: operation == .read)
     } else {
-      addLongChain(head, segments: segments, deviceWrites: operation == .read)
+      addLongChain(head, segments: segments, operation)
     }
     countBio(dio: index, consumed: byteCount)
     return true
   }
 
-  /// Makes a chain available of the scratch table's first `segments` data segments, none or
-  /// several.
-  private mutating func addLongChain(_ head: UInt32, segments: Int, deviceWrites: Bool) {
+  /// Makes a chain available that is not plain: of the scratch table's first `segments` data
+  /// segments, and with the operation's own end.
+  mutating func addLongChain(_ head: UInt32, segments: Int, _ operation: Operation) {
     if isIndirect {
       records[head].span = 1
       records[head].next = BioRecord.none
-      let table = memory.writeTable(head, segments: segments, deviceWrites: deviceWrites)
+      let table = memory.writeTable(head, segments: segments, operation)
       if isPacked {
         let word = PackedRing.indirect | UInt64(head) << 32 | UInt64(16 * table.count)
         packed.add(table.deviceAddress, word)
@@ -146,12 +162,11 @@ extension Queue {
       precondition(lent.segments == segments, "gathered more segments than slots can carry")
       records[head].next = lent.first
       if isPacked {
-        addList(head, segments: segments, deviceWrites: deviceWrites)
+        addList(head, segments: segments, operation)
       } else if isInOrder {
-        addSequence(head, segments: segments, deviceWrites: deviceWrites)
+        addSequence(head, segments: segments, operation)
       } else {
-        memory.writeTriples(
-          head, segments: segments, lent: lent.first, deviceWrites: deviceWrites)
+        memory.writeTriples(head, segments: segments, lent: lent.first, operation)
       }
     }
     if !isPositional {
@@ -164,56 +179,17 @@ extension Queue {
 
   /// Writes a list of descriptors at a packed ring's next positions, which go with the slots taken
   /// for it.
-  private mutating func addList(_ head: UInt32, segments: Int, deviceWrites: Bool) {
+  private mutating func addList(_ head: UInt32, segments: Int, _ operation: Operation) {
     let request = requests[head]
     let name = UInt64(head) << 32
-    let data = PackedRing.next | (deviceWrites ? PackedRing.write : 0)
+    let data = PackedRing.next | (operation.deviceWrites ? PackedRing.write : 0)
+    let tail = request.tail(operation)
     packed.add(request.header, name | PackedRing.next | PackedRing.headerBytes)
     for index in 0..<segments {
       let segment = memory.scratch[index]
       packed.add(segment.address, name | data | UInt64(segment.byteCount))
     }
-    packed.add(request.statusByte, name | PackedRing.write | 1)
-  }
-
-  /// Adds a bio of one range: part of a discard or write-zeroes, cut to the device's limit.
-  private mutating func addRange(_ index: UInt32) -> Bool {
-    let operation = dios[index].operation
-    let limit = operation == .discard ? limits.maxDiscardBytes : limits.maxWriteZeroesBytes
-    let count = min(dios[index].remaining, UInt64(limit))
-    let position = dios[index].position
-    let head = takeSlot(for: index)
-    fill(head, operation, dio: index, position: position, 0)
-    records[head].tag = count
-    requests[head].write(operation == .discard ? .discard : .writeZeroes, sector: 0)
-    requests[head].write(
-      RangeSegment(
-        sector: position >> Sector.shift, sectorCount: UInt32(count >> Sector.shift),
-        flags: dios[index].rangeFlags))
-    addChain(
-      head, address: requests[head].payload, count: UInt64(RangeSegment.byteCount),
-      deviceWrites: false)
-    countBio(dio: index, consumed: Int(count))
-    return true
-  }
-
-  /// Adds a bio that needs no memory of the user's: a flush, or the id string. The slot is there
-  /// unless a synchronous call's last drop met a full ring; then the dio waits for one.
-  mutating func addFixed(
-    _ operation: Operation, dio index: UInt32, byteCount: UInt32
-  ) {
-    guard dios[index].heldSlot != BioRecord.none || hasSlot else {
-      return stall(index)
-    }
-    let head = takeSlot(for: index)
-    fill(head, operation, dio: index, position: 0, byteCount)
-    requests[head].write(operation == .flush ? .flush : .getID, sector: 0)
-    if operation == .flush {
-      addLongChain(head, segments: 0, deviceWrites: false)
-    } else {
-      addChain(
-        head, address: requests[head].payload, count: UInt64(byteCount), deviceWrites: true)
-    }
+    packed.add(tail.address, name | PackedRing.write | UInt64(tail.byteCount))
   }
 
   /// Takes the slot kept for the dio, or a free one.
@@ -240,9 +216,8 @@ extension Queue {
     records[head].owner = index
     records[head].operation = operation
     records[head].state = .owned
-    if operation == .read || operation == .write {
-      requests[head].write(operation == .read ? .read : .write, sector: position >> Sector.shift)
-    }
+    requests[head].write(
+      operation.requestType, sector: operation.namesSector ? position >> Sector.shift : 0)
   }
 
   /// Counts a bio that was added, and moves the cursor over the bytes that it consumes. The last

@@ -1,7 +1,7 @@
 import Synchronization
 
 /// A direct I/O operation that is more than one plain bio: several bios, a vectored or unaligned
-/// or bounced one, a durable write, a flush, discard, write-zeroes or identify.
+/// or bounced one, a durable write, and all that is neither read nor write.
 ///
 /// The count starts at 1, the submitter's; a bio takes one when it is added. While there are bytes
 /// left to issue the *cursor* holds the submitter's reference, and hands it to the last bio.
@@ -26,8 +26,12 @@ struct DioRecord: ~Copyable {
   /// The first error, 0 if there is none; later ones do not replace it.
   var code: UInt8 = 0
   var operation = Operation.read
-  /// Whether a FLUSH follows the data.
+  /// Whether a FLUSH follows the data, unless the cache was write-through all the time.
   var isDurable = false
+  /// The device's cache at submission.
+  var cacheWord: UInt32 = 0
+  /// Where on the device an append's data went, as it said.
+  var appendedAt = UInt64.max
   /// Whether the FLUSH is under way.
   var isFlushing = false
   /// Whether a caller waits for the result, which is then returned and never notified.
@@ -64,6 +68,8 @@ struct DioRecord: ~Copyable {
     code = 0
     self.operation = operation
     isDurable = false
+    cacheWord = 0
+    appendedAt = .max
     isFlushing = false
     isSynchronous = false
     isActive = true

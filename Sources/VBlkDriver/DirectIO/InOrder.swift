@@ -22,7 +22,7 @@ extension Queue {
     } else {
       memory.scratch[0] = DeviceSegment(
         address: address, byteCount: UInt32(truncatingIfNeeded: count))
-      addSequence(head, segments: 1, deviceWrites: deviceWrites)
+      addSequence(head, segments: 1, deviceWrites ? .read : .write)
     }
   }
 
@@ -34,9 +34,8 @@ extension Queue {
 
   /// Makes a chain available of the scratch table's first `segments` data segments, none or
   /// several, in the ring's next descriptors.
-  mutating func addSequence(_ head: UInt32, segments: Int, deviceWrites: Bool) {
-    memory.writeSequence(
-      head, segments: segments, deviceWrites: deviceWrites, at: order.place)
+  mutating func addSequence(_ head: UInt32, segments: Int, _ operation: Operation) {
+    memory.writeSequence(head, segments: segments, operation, at: order.place)
     makeAvailable(head, descriptors: UInt16(segments + 2))
   }
 

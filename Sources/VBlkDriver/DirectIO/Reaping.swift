@@ -103,21 +103,25 @@ extension Queue {
         bound: UInt64(RequestStatus.poison))
     }
     let writable = writableBytes(id)
+    let operation = records[id].operation
     guard length <= writable else {
       return violate(.usedLengthTooLarge, UInt64(length), bound: UInt64(writable))
     }
-    stepUsed(id)
-    var code = VBlkError.Code(status: status)
+    var code = VBlkError.Code(status: status, isZoned: limits.zoned != nil)
     // Success needs the right length too; a write's may be reported as 0 (legacy devices).
-    if code == nil, records[id].operation.deviceWrites, length != writable {
+    if code == nil, writable > 1, length != writable, operation != .zoneReport {
       code = .shortTransfer
     }
+    if code == nil, operation.isZoned, !takeZonedAnswer(id, length) { return }
+    if code == .unknownStatus { state.lastUnknownStatus = status }
+    stepUsed(id)
     endBio(id, code: code)
   }
 
   /// Bytes of the request in slot `id` that the device may write, the status among them.
   func writableBytes(_ id: UInt32) -> UInt32 {
-    records[id].operation.deviceWrites ? records[id].byteCount + 1 : 1
+    let operation = records[id].operation
+    return 1 + (operation.deviceWrites ? records[id].byteCount : operation.answerByteCount)
   }
 
   private func usedElement() -> (id: UInt32, length: UInt32)? {
@@ -205,7 +209,9 @@ extension Queue {
     let left = dios[index].count.wrappingSubtract(1, ordering: .acquiringAndReleasing).newValue
     precondition(left != .max, "a dio's count fell below 0")
     guard left == 0 else { return }
-    if dios[index].isDurable, !dios[index].isFlushing, dios[index].code == 0, !state.isStopped {
+    if dios[index].isDurable, !dios[index].isFlushing, dios[index].code == 0, !state.isStopped,
+      !device.cache.isStable(since: dios[index].cacheWord)
+    {
       beginFlushStage(index)
     } else {
       finish(index)
@@ -216,7 +222,7 @@ extension Queue {
   private mutating func beginFlushStage(_ index: UInt32) {
     dios[index].isFlushing = true
     dios[index].count.store(dios[index].isSynchronous ? 2 : 1, ordering: .relaxed)
-    addFixed(.flush, dio: index, byteCount: 0)
+    addFixed(.flush, dio: index)
   }
 
   private mutating func finish(_ index: UInt32) {
@@ -225,7 +231,8 @@ extension Queue {
     guard !dios[index].isSynchronous else { return }
     let result = self.result(of: index)
     let kept = KeptCompletion(
-      tag: dios[index].tag, result: result, source: dios[index].source)
+      tag: dios[index].tag, result: result, source: dios[index].source,
+      appendedAt: dios[index].appendedAt)
     freeDio(index)
     keep(kept)
   }
@@ -255,6 +262,7 @@ extension Queue {
     state.keptCount -= 1
     pendingWork -= 1
     freeCount += 1
+    if kept.appendedAt != .max { state.lastAppend = kept.appendedAt }
     switch kept.source {
     case .buffer(let block) where !device.isQuarantined:
       return Completion(
@@ -270,13 +278,20 @@ extension Queue {
 
 extension VBlkError.Code {
   /// The one place where a device's status becomes ours; nil for OK.
-  init?(status: UInt8) {
+  ///
+  /// - Parameters:
+  ///   - status: The byte.
+  ///   - isZoned: Whether the device may use those of zones.
+  init?(status: UInt8, isZoned: Bool) {
     switch RequestStatus(rawValue: status) {
     case .ok: return nil
+    case .ioError: self = .ioError
     case .unsupported: self = .unsupported
-    case .zoneInvalidCommand, .zoneUnalignedWritePointer, .zoneOpenResource, .zoneActiveResource,
-      .ioError, nil:
-      self = .ioError
+    case .zoneInvalidCommand where isZoned: self = .zoneInvalidCommand
+    case .zoneUnalignedWritePointer where isZoned: self = .zoneUnalignedWritePointer
+    case .zoneOpenResource where isZoned: self = .zoneOpenResource
+    case .zoneActiveResource where isZoned: self = .zoneActiveResource
+    default: self = .unknownStatus
     }
   }
 }

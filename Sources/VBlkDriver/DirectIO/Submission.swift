@@ -85,7 +85,15 @@ extension Queue {
       rangeFlags: mayUnmap ? RangeSegment.unmap : 0)
   }
 
-  private mutating func submitFixed(
+  /// Erases `byteCount` bytes at byte `offset` beyond recovery, whole units of the device's
+  /// `secureErase.alignment`; what they read as afterwards is undefined (virtio 1.2, 5.2.6).
+  public mutating func submitSecureErase(
+    at offset: UInt64, byteCount: UInt64, tag: UInt64
+  ) -> PlainSubmission {
+    submitFixed(.secureErase, at: offset, count: byteCount, tag: tag)
+  }
+
+  mutating func submitFixed(
     _ operation: Operation, at offset: UInt64, count: UInt64, tag: UInt64, rangeFlags: UInt32 = 0
   ) -> PlainSubmission {
     switch admit(operation, at: offset, count: count, source: .none, durable: false) {
@@ -132,20 +140,30 @@ extension Queue {
     let admission = checkRange(operation, at: offset, count: count)
     guard case .accepted(let clamped) = admission else { return admission }
     if let code = checkTranslation(source, count: clamped) { return .refused(code) }
+    if operation == .zoneAppend,
+      segmentCount(of: source, byteCount: Int(clamped)) > memory.layout.maxSegments
+    {
+      return .refused(.tooLarge)
+    }
     return admission
   }
 
   private func checkRange(_ operation: Operation, at offset: UInt64, count: UInt64) -> Admission {
     switch operation {
     case .flush:
-      return device.info.hasVolatileCache
+      return device.cache.mayHoldWrites
         ? .accepted(byteCount: 0) : .ended(IOResult(success: 0))
     case .identify: return .accepted(byteCount: count)
-    case .discard where limits.maxDiscardBytes == 0: return .refused(.unsupported)
-    case .discard where device.isOff(.discard): return .refused(.unsupported)
-    case .writeZeroes where device.isOff(.writeZeroes): return .refused(.unsupported)
-    case .writeZeroes where limits.maxWriteZeroesBytes == 0: return .refused(.unsupported)
-    case .read, .write, .discard, .writeZeroes: break
+    case .lifetime:
+      let isKnown = device.info.accepted.contains(.lifetime) && !device.isOff(operation)
+      return isKnown ? .accepted(byteCount: count) : .refused(.unsupported)
+    case .discard, .writeZeroes, .secureErase:
+      if device.isOff(operation) || limits.range(operation).maxBytes == 0 {
+        return .refused(.unsupported)
+      }
+    case .zoneReport, .zoneAppend, .zoneOpen, .zoneClose, .zoneFinish, .zoneReset, .zoneResetAll:
+      return checkZoned(operation, at: offset, count: count)
+    case .read, .write: break
     }
     let (end, overflow) = offset.addingReportingOverflow(count)
     guard !overflow else { return .refused(.invalidArgument) }
@@ -154,8 +172,24 @@ extension Queue {
     if operation == .read { return .accepted(byteCount: min(count, size - offset)) }
     guard end <= size, offset < size || count == 0 else { return .refused(.noSpace) }
     guard count > 0 else { return .ended(IOResult(success: 0)) }
-    if operation != .write, (offset | count) & blockMask != 0 { return .refused(.invalidArgument) }
-    return .accepted(byteCount: count)
+    return isWhole(operation, at: offset, count: count, size: size)
+      ? .accepted(byteCount: count) : .refused(.invalidArgument)
+  }
+
+  /// Whether a range that changes the device is made of the units that it must be: erase units, the
+  /// granules of a host-managed device, blocks; or bytes, for an ordinary write.
+  private func isWhole(
+    _ operation: Operation, at offset: UInt64, count: UInt64, size: UInt64
+  ) -> Bool {
+    switch operation {
+    case .write:
+      guard limits.isHostManaged, let zoned = limits.zoned else { return true }
+      return offset % zoned.writeGranularity == 0 && count % zoned.writeGranularity == 0
+    case .secureErase:
+      let unit = UInt64(limits.secureErase.alignment)
+      return offset % unit == 0 && (count % unit == 0 || offset + count == size)
+    default: return (offset | count) & blockMask == 0
+    }
   }
 
   /// Walks the source's segments: each must be mapped for the device, without a hole.
@@ -197,7 +231,7 @@ extension Queue {
   private func isPlainEnough(_ operation: Operation, at offset: UInt64, _ count: UInt64) -> Bool {
     (offset | count) & blockMask == 0
       && count <= UInt64(min(limits.maxSegmentSize, limits.maxBioBytes))
-      && (operation == .read || operation == .write)
+      && operation.isTransfer && count <= zoneRoom(at: offset)
   }
 
   /// Begins an operation that passed every check and has a slot.
@@ -205,7 +239,7 @@ extension Queue {
     _ operation: Operation, at offset: UInt64, _ count: UInt64, _ source: DioSource, tag: UInt64,
     durable: Bool, rangeFlags: UInt32 = 0
   ) {
-    let needsFlush = durable && device.info.hasVolatileCache
+    let needsFlush = durable && (device.cache.isSwitchable || device.cache.mayHoldWrites)
     if case .buffer(let block) = source, !needsFlush, state.stalledCount == 0,
       state.lockHolders == 0, block.isOneRun,
       isPlainEnough(operation, at: offset, count)
@@ -214,6 +248,7 @@ extension Queue {
     }
     let index = prepareDio(operation, at: offset, count, source, tag: tag)
     dios[index].isDurable = needsFlush
+    dios[index].cacheWord = device.cache.current
     dios[index].rangeFlags = rangeFlags
     begin(index)
   }
@@ -230,14 +265,6 @@ extension Queue {
   /// Adds as many bios of a dio as fit, or lets it wait behind what it overlaps.
   mutating func begin(_ index: UInt32) {
     guard mayStart(index) else { return stall(index) }
-    guard dios[index].operation == .flush || dios[index].operation == .identify else {
-      return advanceCursor(index)
-    }
-    // One bio is all of it: there is no cursor to refill from when it's reaped.
-    dios[index].remaining = 0
-    if dios[index].isSynchronous { dios[index].count.store(2, ordering: .relaxed) }
-    addFixed(
-      dios[index].operation, dio: index,
-      byteCount: UInt32(truncatingIfNeeded: dios[index].byteCount))
+    if dios[index].operation.isOneBio { addOneBio(index) } else { advanceCursor(index) }
   }
 }

@@ -22,7 +22,8 @@ extension Queue {
       count = min(block - skip, dios[index].remaining)
     } else if case .memory = dios[index].source {
       let room = min(memory.bounce.blockByteCount, limits.maxSegmentSize)
-      count = min(UInt64(room), dios[index].remaining) & ~blockMask
+      let left = min(dios[index].remaining, zoneRoom(at: position))
+      count = min(UInt64(room), left) & ~blockMask
     } else {
       count = block
     }
@@ -175,12 +176,13 @@ extension Queue {
     guard dios[index].heldSlot != BioRecord.none || hasSlot else { return false }
     if dios[index].isFlushing {
       unstall(index)
-      addFixed(.flush, dio: index, byteCount: 0)
+      addFixed(.flush, dio: index)
       return true
     }
     guard mayStart(index) else { return false }
     let before = dios[index].remaining
-    guard dios[index].operation == .read || dios[index].operation == .write else {
+    guard dios[index].operation.isTransfer else {
+      guard dios[index].operation != .zoneAppend || fitsAppend(index) else { return false }
       unstall(index)
       begin(index)
       return true
@@ -201,10 +203,10 @@ extension Queue {
     updateFastPath()
   }
 
-  /// Opens the fast path where nothing forbids it: no reset, no waiting dio, no lock held. What is
-  /// plain is never more than the whole device: the gate subtracts it from the capacity.
+  /// Opens the fast path where nothing forbids it: no reset, no waiting dio, no lock held, no zones
+  /// that a request may not leave. What is plain is never more than the whole device: the gate subtracts it from the capacity.
   mutating func updateFastPath() {
-    let isOpen = state.stalledCount == 0 && state.lockHolders == 0
+    let isOpen = state.stalledCount == 0 && state.lockHolders == 0 && !limits.isHostManaged
     let plain = min(capacity, UInt64(min(limits.maxSegmentSize, limits.maxBioBytes)))
     maxReadBytes = isOpen ? plain : 0
     maxWriteBytes = isOpen && !device.info.isReadOnly ? plain : 0

@@ -19,8 +19,8 @@ extension Queue {
         remedy: "stay within its \(capacity) bytes")
     case .invalidArgument:
       return VBlkError(
-        code, "\(what) is not a range of whole \(limits.logicalBlockSize)-byte blocks",
-        remedy: "use multiples of \(limits.logicalBlockSize), at most \(capacity) bytes in all")
+        code, "\(what) is not a range of whole \(unit(of: asked.operation))-byte blocks",
+        remedy: "use multiples of \(unit(of: asked.operation)), at most \(capacity) bytes in all")
     case .busy:
       return VBlkError(
         code, "\(what): all \(depth) slots of queue \(index) are taken",
@@ -54,7 +54,60 @@ extension Queue {
       return VBlkError(
         code, "\(what) on \(name): \(Self.plainText(code))",
         remedy: code == .removed ? "open it again once it is back" : "try again")
+    case .unknownStatus:
+      return VBlkError(
+        code,
+        "\(what) on \(name): status \(state.lastUnknownStatus) has no meaning (virtio 1.3, 5.2.6)",
+        remedy: "report the device; whether the operation was carried out is unknown")
+    case .zoneInvalidCommand, .zoneUnalignedWritePointer, .zoneOpenResource, .zoneActiveResource,
+      .tooLarge:
+      return zonedError(code, "\(what) on \(name)")
     default: return VBlkError(code, "\(what) on \(name): \(Self.plainText(code))")
+    }
+  }
+
+  /// What ranges of an operation are multiples of.
+  private func unit(of operation: Operation) -> UInt64 {
+    switch operation {
+    case .secureErase: UInt64(limits.secureErase.alignment)
+    case .write where limits.isHostManaged, .zoneAppend:
+      limits.zoned?.writeGranularity ?? UInt64(limits.logicalBlockSize)
+    default: UInt64(limits.logicalBlockSize)
+    }
+  }
+
+  /// What a zoned device refused, or was not asked because it would.
+  private func zonedError(_ code: VBlkError.Code, _ what: String) -> VBlkError {
+    let zoned = limits.zoned
+    switch code {
+    case .zoneInvalidCommand:
+      return VBlkError(
+        code,
+        "\(what): ZONE_INVALID_CMD, the zone's type or state doesn't allow it, or it isn't at the "
+          + "zone's start or leaves its capacity (virtio 1.3, 5.2.6.2)",
+        remedy: "look at the zone's type, state and write pointer in a report")
+    case .zoneUnalignedWritePointer:
+      return VBlkError(
+        code,
+        "\(what): ZONE_UNALIGNED_WP, it isn't at the zone's write pointer (virtio 1.3, 5.2.6)",
+        remedy: "write where a report shows the write pointer, whole granules, or append")
+    case .zoneOpenResource:
+      let most = zoned?.maxOpenZones.map(String.init) ?? "no limit"
+      return VBlkError(
+        code, "\(what): ZONE_OPEN_RESOURCE, max_open_zones is \(most) (virtio 1.3, 5.2.6)",
+        remedy: "close or finish an open zone")
+    case .zoneActiveResource:
+      let most = zoned?.maxActiveZones.map(String.init) ?? "no limit"
+      return VBlkError(
+        code, "\(what): ZONE_ACTIVE_RESOURCE, max_active_zones is \(most) (virtio 1.3, 5.2.6)",
+        remedy: "finish or reset an open or closed zone")
+    default:
+      return VBlkError(
+        code,
+        "\(what): an append is one request, at most max_append_sectors: "
+          + "\(zoned?.maxAppendBytes ?? 0) bytes in \(memory.layout.maxSegments) pieces "
+          + "(virtio 1.3, 5.2.6.1)",
+        remedy: "append less at a time")
     }
   }
 

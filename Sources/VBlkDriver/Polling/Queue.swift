@@ -186,6 +186,10 @@ struct QueueState {
   /// The last refusal of a submission, for the rich error.
   var refusal = Refusal()
   var lastViolation: Violation?
+  /// The last status that the device made up.
+  var lastUnknownStatus: UInt8 = 0
+  /// Where the last append went whose completion was handed out.
+  var lastAppend = UInt64.max
   /// The clock at the last tick, and progress seen then.
   var tickNanoseconds: UInt64 = 0
   var idleTicks = 0
@@ -204,6 +208,8 @@ struct KeptCompletion {
   var tag: UInt64
   var result: IOResult
   var source: DioSource
+  /// Where an append's data went.
+  var appendedAt = UInt64.max
 }
 
 // MARK: - Submit

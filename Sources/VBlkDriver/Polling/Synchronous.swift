@@ -109,20 +109,33 @@ extension Queue {
 
   /// The device's id string (its serial number), at most 20 bytes (virtio 1.2, 5.2.6.1).
   public mutating func identify() throws(VBlkError) -> String {
-    let answer = try waitForIdentity()
+    let answer = try waitForAnswer(.identify, byteCount: RequestAnswer.idByteCount)
     let bytes = answer.prefix { $0 != 0 }
     return String(decoding: bytes, as: UTF8.self)
+  }
+
+  /// Erases whole units of the device's `secureErase.alignment` beyond recovery (virtio 1.2, 5.2.6).
+  public mutating func secureErase(at offset: UInt64, byteCount: UInt64) throws(VBlkError) {
+    try wait(.secureErase, at: offset, byteCount, .none)
+  }
+
+  /// How worn the device is (virtio 1.2, 5.2.6).
+  ///
+  /// - Throws: ``VBlkError`` `.unsupported` where the device doesn't say, `.protocolViolation` where
+  ///   it says something reserved.
+  public mutating func lifetime() throws(VBlkError) -> Lifetime {
+    try Lifetime(waitForAnswer(.lifetime, byteCount: RequestAnswer.lifetimeByteCount), device.info)
   }
 
   // MARK: - The wait
 
   @discardableResult
-  private mutating func wait(
+  mutating func wait(
     _ operation: Operation, at offset: UInt64, _ count: UInt64, _ source: DioSource,
     durable: Bool = false, rangeFlags: UInt32 = 0
   ) throws(VBlkError) -> Int {
     // After a reset the slow way goes on where this queue was the last to sweep.
-    if case .buffer(let block) = source, !durable, rangeFlags == 0,
+    if case .buffer(let block) = source, operation.isTransfer, !durable, rangeFlags == 0,
       device.epochWord.load(ordering: .relaxed) == epoch,
       isPlain(offset, count, block, operation == .read ? maxReadBytes : maxWriteBytes)
     {
@@ -176,7 +189,8 @@ extension Queue {
     }
     let index = prepareDio(operation, at: offset, count, source, tag: 0)
     dios[index].isSynchronous = true
-    dios[index].isDurable = durable && device.info.hasVolatileCache
+    dios[index].isDurable = durable
+    dios[index].cacheWord = device.cache.current
     dios[index].rangeFlags = rangeFlags
     begin(index)
     return index
@@ -195,6 +209,7 @@ extension Queue {
       dropDio(index)
     } while dios[index].count.load(ordering: .acquiring) > 0
     let result = self.result(of: index)
+    if dios[index].appendedAt != .max { state.lastAppend = dios[index].appendedAt }
     freeDio(index)
     return result
   }
@@ -204,20 +219,23 @@ extension Queue {
     dios[index].remaining > 0 || dios[index].isStalled
   }
 
-  private mutating func waitForIdentity() throws(VBlkError) -> [UInt8] {
-    let count = UInt64(RequestAnswer.idByteCount)
-    if case .refused(let code) = check(.identify, at: 0, count: count, source: .none) {
+  /// An answer of fixed shape, which stands in the payload of its slot.
+  private mutating func waitForAnswer(
+    _ operation: Operation, byteCount: Int
+  ) throws(VBlkError) -> [UInt8] {
+    let count = UInt64(byteCount)
+    if case .refused(let code) = check(operation, at: 0, count: count, source: .none) {
       throw error(for: code)
     }
-    let index = try begin(.identify, at: 0, count, .none, false, 0)
-    // The answer stands in the slot's own payload: found by its owner before the slot is reused.
+    let index = try begin(operation, at: 0, count, .none, false, 0)
+    // Found by its owner before the slot is reused.
     let head = (0..<headLimit).first {
       records[$0].state == .owned && records[$0].owner == index
     }
     let result = finishWaiting(index)
     if let code = result.code { throw error(for: code) }
     guard let head else { return [] }
-    return requests[head].answer(byteCount: Int(count))
+    return requests[head].answer(byteCount: byteCount)
   }
 
   /// A look for a caller that waits: cares for resets, ticks and waiting dios as ``next()`` does,

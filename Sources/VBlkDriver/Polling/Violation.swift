@@ -17,6 +17,8 @@ public struct Violation: Equatable, Sendable, CustomStringConvertible {
     case statusNotWritten = "a used request has no status"
     /// A used length that exceeds what the device may write.
     case usedLengthTooLarge = "a used length exceeds the request"
+    /// An append's sector that is not in the zone (virtio 1.3, 5.2.6.2).
+    case appendOutsideZone = "an append went outside its zone (virtio 1.3, 5.2.6.2)"
   }
 
   /// What happened.

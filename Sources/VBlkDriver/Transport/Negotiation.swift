@@ -13,7 +13,7 @@ struct Negotiation {
   static let supported: Features = [
     .sizeMax, .segMax, .readOnly, .blockSize, .flush, .topology, .configWriteCache, .multiQueue,
     .discard, .writeZeroes, .indirectDescriptors, .eventIndex, .version1, .accessPlatform,
-    .ringPacked, .inOrder,
+    .ringPacked, .inOrder, .lifetime, .secureErase, .zoned,
   ]
 
   /// Resets the device, agrees on features, and reads the configuration.
@@ -30,8 +30,16 @@ struct Negotiation {
     transport.addStatus(.acknowledge)
     transport.addStatus(.driver)
     let offered = transport.offeredFeatures()
-    let accepted = offered.intersection(Self.supported).subtracting(declined).withoutOrphans
+    var accepted = offered.intersection(Self.supported).subtracting(declined).withoutOrphans
     try Self.check(offered, accepted, transport)
+    let isHostManaged = Self.isHostManaged(offered, transport)
+    if isHostManaged { accepted.remove(.discard) }
+    guard !isHostManaged || accepted.contains(.zoned) else {
+      throw VBlkError(
+        .deviceUnavailable,
+        "\(name) is a host-managed zoned device, and ZONED was declined (virtio 1.3, 5.2.5.1)",
+        remedy: "accept ZONED: such a device takes no writes in any order")
+    }
     transport.accept(accepted)
     transport.addStatus(.featuresOK)
     guard transport.status.contains(.featuresOK) else {
@@ -50,10 +58,28 @@ struct Negotiation {
     self.accepted = accepted
     self.config = config
     limits = try QueueLimits(config: config, features: accepted)
+    guard limits.isHostManaged == isHostManaged else {
+      throw VBlkError(
+        .deviceUnavailable,
+        "\(name) changed its zoned model to \(config.zonedModel) at FEATURES_OK",
+        remedy: "the device is faulty")
+    }
     // Without FLUSH the cache is write-through; with it and no switch, take it for write-back.
     hasVolatileCache =
       accepted.contains(.flush)
       && (!accepted.contains(.configWriteCache) || config.writeback != 0)
+  }
+
+  /// Whether the device is a host-managed zoned one, of which DISCARD must not be accepted (virtio
+  /// 1.3, 5.2.5.1). The field may be read early, because the feature is offered (virtio 1.2, 3.1.1).
+  private static func isHostManaged(
+    _ offered: Features, _ transport: VirtioPCITransport
+  ) -> Bool {
+    guard offered.contains(.zoned), transport.configByteCount > BlockConfigLayout.zonedModel else {
+      return false
+    }
+    let model = transport.configField(BlockConfigLayout.zonedModel, width: 1)
+    return model == UInt64(ZonedModel.hostManaged.rawValue)
   }
 
   private static func check(

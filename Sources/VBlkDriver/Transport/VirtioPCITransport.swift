@@ -142,6 +142,14 @@ final class VirtioPCITransport: Sendable {
     return UInt64(function.read(region: device.region, offset: start, width: width))
   }
 
+  /// Writes a byte of the device configuration: `writeback` is the one that a driver may write
+  /// (virtio 1.2, 5.2.5).
+  func writeConfigByte(_ offset: Int, _ value: UInt8) {
+    function.write(
+      region: device.region, offset: device.offset + UInt64(offset), width: 1,
+      value: UInt32(value))
+  }
+
   /// Calls `body`, which reads fields, until the generation is the same before and after it
   /// (virtio 1.2, 2.5.3); a bounded number of times.
   ///

@@ -25,7 +25,7 @@ extension QueueMemory {
       layout.isIndirect ? requests[head].table : ring.descriptors.part(at: Int(head), count: 3)
     store(headerDescriptor(head, next: first + 1), in: chain, at: 0)
     store(Descriptor(address: 0, length: 0, flags: .next, next: first + 2), in: chain, at: 1)
-    store(statusDescriptor(head), in: chain, at: 2)
+    store(tailDescriptor(head, .read), in: chain, at: 2)
     if layout.isIndirect { pointRing(head, to: chain) }
   }
 
@@ -33,15 +33,16 @@ extension QueueMemory {
   ///
   /// - Returns: The table.
   @discardableResult
-  func writeTable(_ head: UInt32, segments: Int, deviceWrites: Bool) -> DescriptorTable {
+  func writeTable(_ head: UInt32, segments: Int, _ operation: Operation) -> DescriptorTable {
     let table = longTable(head).part(at: 0, count: segments + 2)
     store(headerDescriptor(head, next: 1), in: table, at: 0)
     for index in 0..<segments {
       store(
-        dataDescriptor(scratch[index], deviceWrites: deviceWrites, next: UInt16(index + 2)),
+        dataDescriptor(
+          scratch[index], deviceWrites: operation.deviceWrites, next: UInt16(index + 2)),
         in: table, at: index + 1)
     }
-    store(statusDescriptor(head), in: table, at: segments + 1)
+    store(tailDescriptor(head, operation), in: table, at: segments + 1)
     pointRing(head, to: table)
     return table
   }
@@ -53,9 +54,12 @@ extension QueueMemory {
   ///   - head: The slot.
   ///   - segments: How many of the scratch table's segments.
   ///   - lent: First slot lent to the chain; the others follow by `next`.
-  ///   - deviceWrites: Whether the data segments are for the device to write.
-  func writeTriples(_ head: UInt32, segments: Int, lent: UInt32, deviceWrites: Bool) {
+  ///   - operation: Which way the data goes, and what the chain ends with.
+  func writeTriples(_ head: UInt32, segments: Int, lent: UInt32, _ operation: Operation) {
     let status = UInt16(head) + 2
+    if operation.answerByteCount > 0 {
+      ring.descriptors.store(tailDescriptor(head, operation), at: Int(head) + 2)
+    }
     guard segments > 0 else {
       ring.descriptors.store(headerDescriptor(head, next: status), at: Int(head))
       return
@@ -73,21 +77,23 @@ extension QueueMemory {
       }
       let next = index == segments - 1 ? status : UInt16(truncatingIfNeeded: triple &+ place)
       ring.descriptors.store(
-        dataDescriptor(scratch[index], deviceWrites: deviceWrites, next: next), at: Int(here))
+        dataDescriptor(scratch[index], deviceWrites: operation.deviceWrites, next: next),
+        at: Int(here))
     }
   }
 
   /// Writes a chain of `segments` data segments, none or several, into the descriptors of a split
   /// ring from `place` on, each with the one behind it as its next (virtio 1.2, 2.7.5.2).
-  func writeSequence(_ head: UInt32, segments: Int, deviceWrites: Bool, at place: UInt16) {
+  func writeSequence(_ head: UInt32, segments: Int, _ operation: Operation, at place: UInt16) {
     func after(_ step: Int) -> UInt16 { (place &+ UInt16(step)) & ring.mask }
     ring.descriptors.store(headerDescriptor(head, next: after(1)), at: Int(place))
     for index in 0..<segments {
       ring.descriptors.store(
-        dataDescriptor(scratch[index], deviceWrites: deviceWrites, next: after(index + 2)),
+        dataDescriptor(
+          scratch[index], deviceWrites: operation.deviceWrites, next: after(index + 2)),
         at: Int(after(index + 1)))
     }
-    ring.descriptors.store(statusDescriptor(head), at: Int(after(segments + 1)))
+    ring.descriptors.store(tailDescriptor(head, operation), at: Int(after(segments + 1)))
   }
 
   /// Makes descriptor `place` of a split ring one that points to a table.
@@ -113,8 +119,9 @@ extension QueueMemory {
       address: requests[head].header, length: RequestHeader.byteCount, flags: .next, next: next)
   }
 
-  private func statusDescriptor(_ head: UInt32) -> Descriptor {
-    Descriptor(address: requests[head].statusByte, length: 1, flags: .write, next: 0)
+  private func tailDescriptor(_ head: UInt32, _ operation: Operation) -> Descriptor {
+    let tail = requests[head].tail(operation)
+    return Descriptor(address: tail.address, length: tail.byteCount, flags: .write, next: 0)
   }
 
   private func dataDescriptor(

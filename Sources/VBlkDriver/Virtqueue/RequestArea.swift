@@ -5,7 +5,8 @@ public import Virtio
 /// device, the second is written by the device.
 /// ```
 ///   0 header 16 | 16 plain table: header, data, status descriptors 48
-///  64 status 1  | 80 payload 48: a range 16 (discard, write zeroes), or the answer of GET_ID 20
+///  64 append sector 8 | 72 status 1
+///  80 payload 48: up to three ranges of 16, or the answer of GET_ID 20 or GET_LIFETIME 6
 /// ```
 /// Invariant: `run` is these 128 bytes; everything here stays inside them.
 @safe
@@ -17,10 +18,14 @@ struct RequestArea {
   static let stride = 128
   @inlinable static var shift: Int { 7 }
   @inlinable static var tableOffset: Int { 16 }
-  @inlinable static var statusOffset: Int { 64 }
+  static let appendSectorOffset = 64
+  /// Right behind the append sector, as one device-writable piece.
+  @inlinable static var statusOffset: Int { 72 }
   @inlinable static var tableByteCount: Int { 48 }
   static let payloadOffset = 80
   static let payloadByteCount = 48
+  /// Ranges that the payload holds.
+  static let rangeCapacity = 3
 
   @inlinable @inline(__always)
   init(_ run: SharedRun) { self.run = run }
@@ -43,10 +48,23 @@ struct RequestArea {
     unsafe chio_prefetch_write(run.base)
   }
 
-  /// Writes the range of a discard or write-zeroes into the payload.
-  func write(_ range: RangeSegment) {
+  /// Writes a range of a discard, write-zeroes or secure erase into the payload.
+  func write(_ range: RangeSegment, at index: Int) {
+    precondition(index < RequestArea.rangeCapacity, "a range beyond the payload")
     unsafe run.base.storeBytes(
-      of: range, toByteOffset: RequestArea.payloadOffset, as: RangeSegment.self)
+      of: range, toByteOffset: RequestArea.payloadOffset + index * Int(RangeSegment.byteCount),
+      as: RangeSegment.self)
+  }
+
+  /// Writes an append sector that no device has.
+  func poisonAppendSector() {
+    unsafe run.base.storeBytes(
+      of: .max, toByteOffset: RequestArea.appendSectorOffset, as: UInt64.self)
+  }
+
+  /// Where the device says that it has appended, read once.
+  var appendSector: UInt64 {
+    unsafe run.base.load(fromByteOffset: RequestArea.appendSectorOffset, as: UInt64.self)
   }
 
   /// The first bytes of the payload, copied.
@@ -67,6 +85,12 @@ struct RequestArea {
   @inlinable @inline(__always)
   var statusByte: UInt64 { run.deviceAddress &+ UInt64(RequestArea.statusOffset) }
   var payload: UInt64 { run.deviceAddress + UInt64(RequestArea.payloadOffset) }
+
+  /// What ends the chain of an operation: the status byte, behind the append sector of an append.
+  func tail(_ operation: Operation) -> DeviceSegment {
+    let answer = operation.answerByteCount
+    return DeviceSegment(address: statusByte - UInt64(answer), byteCount: answer + 1)
+  }
 }
 
 /// The request areas of a queue, by head.

@@ -31,6 +31,11 @@ struct BlockConfiguration {
       set(Layout.maxWriteZeroesSegments, configuration.maxWriteZeroesSegments)
       set(Layout.writeZeroesMayUnmap, UInt8(1))
     }
+    if offered.contains(.secureErase) {
+      set(Layout.maxSecureEraseSectors, configuration.maxSecureEraseSectors)
+      set(Layout.maxSecureEraseSegments, configuration.maxSecureEraseSegments)
+      set(Layout.secureEraseSectorAlignment, configuration.secureEraseSectorAlignment)
+    }
     lie(configuration.hostility)
   }
 

@@ -10,11 +10,14 @@ extension DeviceQueue {
     case .read: status = executeRead(&request)
     case .write: status = executeWrite(&request)
     case .flush where features.contains(.flush): status = executeFlush()
-    case .getID: status = executeGetID(&request)
-    case .discard where features.contains(.discard):
-      status = executeRanges(&request, zeroes: false)
+    case .getID: status = executeAnswer(&request, serial)
+    case .getLifetime where features.contains(.lifetime):
+      status = executeAnswer(&request, lifetime)
+    case .discard where features.contains(.discard): status = executeRanges(&request, .discard)
     case .writeZeroes where features.contains(.writeZeroes):
-      status = executeRanges(&request, zeroes: true)
+      status = executeRanges(&request, .writeZeroes)
+    case .secureErase where features.contains(.secureErase):
+      status = executeRanges(&request, .secureErase)
     default: status = .unsupported
     }
     request.status = status.rawValue
@@ -65,12 +68,16 @@ extension DeviceQueue {
     return error == 0 ? .ok : storeFailed(error)
   }
 
-  private mutating func executeGetID(_ request: inout Request) -> RequestStatus {
-    guard request.writableBytes >= UInt64(RequestAnswer.idByteCount), request.readableBytes == 0
-    else { return .ioError }
+  /// A request whose whole answer is known before it comes.
+  private mutating func executeAnswer(
+    _ request: inout Request, _ answer: [UInt8]
+  ) -> RequestStatus {
+    guard request.writableBytes >= UInt64(answer.count), request.readableBytes == 0 else {
+      return .ioError
+    }
     trace(request.writable, request, .deviceWrites)
-    guard copyOut(serial, request.writable) else { return unmapped(request) }
-    request.dataWritten = UInt64(serial.count)
+    guard copyOut(answer, request.writable) else { return unmapped(request) }
+    request.dataWritten = UInt64(answer.count)
     return .ok
   }
 

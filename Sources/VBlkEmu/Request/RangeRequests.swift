@@ -1,44 +1,51 @@
 internal import Virtio
 
-/// What a disk allows of discards and write-zeroes; 512-byte sectors.
+/// What a disk allows of a request of ranges; 512-byte sectors.
 struct RangeLimits {
-  var discardSectors: UInt32
-  var discardSegments: UInt32
-  var writeZeroesSectors: UInt32
-  var writeZeroesSegments: UInt32
+  /// A request of ranges.
+  enum Kind {
+    case discard, writeZeroes, secureErase
+  }
+
+  private let discard: (sectors: UInt32, segments: UInt32)
+  private let writeZeroes: (sectors: UInt32, segments: UInt32)
+  private let secureErase: (sectors: UInt32, segments: UInt32)
 
   init(_ configuration: EmulatedDisk.Configuration) {
-    discardSectors = configuration.maxDiscardSectors
-    discardSegments = configuration.maxDiscardSegments
-    writeZeroesSectors = configuration.maxWriteZeroesSectors
-    writeZeroesSegments = configuration.maxWriteZeroesSegments
+    discard = (configuration.maxDiscardSectors, configuration.maxDiscardSegments)
+    writeZeroes = (configuration.maxWriteZeroesSectors, configuration.maxWriteZeroesSegments)
+    secureErase = (configuration.maxSecureEraseSectors, configuration.maxSecureEraseSegments)
+  }
+
+  subscript(kind: Kind) -> (sectors: UInt32, segments: UInt32) {
+    switch kind {
+    case .discard: discard
+    case .writeZeroes: writeZeroes
+    case .secureErase: secureErase
+    }
   }
 }
 
-/// DISCARD and WRITE_ZEROES: a list of ranges, all checked before any is done (virtio 1.2,
-/// 5.2.6.2).
+/// DISCARD, WRITE_ZEROES and SECURE_ERASE: a list of ranges, all checked before any is done (virtio
+/// 1.2, 5.2.6.2).
 extension DeviceQueue {
-  mutating func executeRanges(_ request: inout Request, zeroes: Bool) -> RequestStatus {
+  mutating func executeRanges(
+    _ request: inout Request, _ kind: RangeLimits.Kind
+  ) -> RequestStatus {
     guard !readOnly, request.writableBytes == 0 else { return .ioError }
     let stride = UInt64(RangeSegment.byteCount)
-    let most = UInt64(zeroes ? limits.writeZeroesSegments : limits.discardSegments)
-    guard request.readableBytes % stride == 0, request.readableBytes / stride <= most else {
-      return .ioError
-    }
+    guard request.readableBytes % stride == 0,
+      request.readableBytes / stride <= UInt64(limits[kind].segments)
+    else { return .ioError }
     let count = Int(request.readableBytes / stride)
     trace(request.dataIn, request, .deviceReads)
     guard let ranges = copyRanges(request, count) else { return unmapped(request) }
-    if let refusal = check(ranges, zeroes: zeroes) { return refusal }
+    if let refusal = check(ranges, kind) { return refusal }
     var bytes: UInt64 = 0
     for range in ranges {
-      let offset = range.sector << Sector.shift
-      let length = UInt64(range.sectorCount) << Sector.shift
-      let unmap = range.flags & RangeSegment.unmap != 0
-      let error =
-        zeroes
-        ? store.writeZeroes(length, at: offset, unmap: unmap) : store.discard(length, at: offset)
+      let error = perform(range, kind)
       guard error == 0 else { return storeFailed(error) }
-      bytes += length
+      bytes += UInt64(range.sectorCount) << Sector.shift
     }
     counters.bytes &+= bytes
     guard writeThrough else { return .ok }
@@ -46,13 +53,28 @@ extension DeviceQueue {
     return error == 0 ? .ok : storeFailed(error)
   }
 
+  /// Does one range.
+  ///
+  /// - Returns: An errno, 0 for none.
+  private func perform(_ range: RangeSegment, _ kind: RangeLimits.Kind) -> CInt {
+    let offset = range.sector << Sector.shift
+    let length = UInt64(range.sectorCount) << Sector.shift
+    switch kind {
+    case .discard: return store.discard(length, at: offset)
+    case .writeZeroes:
+      let unmap = range.flags & RangeSegment.unmap != 0
+      return store.writeZeroes(length, at: offset, unmap: unmap)
+    // Written over where it is: space that is only given back could be found again.
+    case .secureErase: return store.writeZeroes(length, at: offset, unmap: false)
+    }
+  }
+
   /// The first reason to refuse any of the ranges.
-  private func check(_ ranges: [RangeSegment], zeroes: Bool) -> RequestStatus? {
-    let known = zeroes ? RangeSegment.unmap : 0
-    let most = zeroes ? limits.writeZeroesSectors : limits.discardSectors
+  private func check(_ ranges: [RangeSegment], _ kind: RangeLimits.Kind) -> RequestStatus? {
+    let known = kind == .writeZeroes ? RangeSegment.unmap : 0
     for range in ranges where range.flags & ~known != 0 { return .unsupported }
     for range in ranges {
-      guard range.sectorCount <= most,
+      guard range.sectorCount <= limits[kind].sectors,
         isInside(sector: range.sector, sectorCount: UInt64(range.sectorCount))
       else { return .ioError }
     }

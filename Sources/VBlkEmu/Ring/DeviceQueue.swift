@@ -58,6 +58,7 @@ struct DeviceQueue: ~Copyable {
   var features: Features = []
   var limits: RangeLimits
   var serial: [UInt8] = []
+  var lifetime: [UInt8] = []
 
   /// Whether each request goes the long way: faults, hostility, a trace or an order are set.
   var interposed = false
