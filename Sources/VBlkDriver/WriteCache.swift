@@ -12,8 +12,8 @@ public enum WriteCache: Sendable {
 /// The cache as the driver knows it, for every queue: one word that changes with each switch, so
 /// that an operation can tell whether the mode was the same all the time.
 ///
-/// The word is 0 for a cache that always was write-through. Bit 0 says that it is volatile; the rest
-/// counts switches.
+/// The word is 0 for a cache that always was write-through. Bit 0 says that it is volatile; the
+/// rest counts switches.
 struct CacheState: ~Copyable {
   private let word: Atomic<UInt32>
   /// Whether the device lets the driver switch (CONFIG_WCE).
@@ -101,7 +101,7 @@ extension Device {
   /// Writes `writeback` and reads it back; in the lock of the configuration, FEATURES_OK set.
   func choose(_ mode: WriteCache) -> VBlkError? {
     let value: UInt8 = mode == .writeBack ? 1 : 0
-    // Volatile from before the switch, stable only after it: nothing in between is taken for stable.
+    // Volatile from before the switch, stable only after it: what is in between is volatile.
     if mode == .writeBack { cache.set(mode) }
     transport.writeConfigByte(BlockConfigLayout.writeback, value)
     let seen = transport.configField(BlockConfigLayout.writeback, width: 1)

@@ -44,6 +44,7 @@ struct PeerDefectTests {
       disk: {
         $0.contents = .null(byteCount: 8 * tebibyte)
         $0.maxDiscardSectors = .max
+        $0.maxDiscardSegments = 1
         $0.mode = .stepped
       }, options: { $0.depth = 4 })
     var queue = try rig.device.makeQueue()
@@ -209,7 +210,10 @@ struct PeerDefectTests {
 
   @Test("P18 a discard whose end overflows is refused; a big one is split to the device's limit")
   func p18() throws {
-    let rig = try Rig(disk: { $0.maxDiscardSectors = 64 })
+    let rig = try Rig(disk: {
+      $0.maxDiscardSectors = 64
+      $0.maxDiscardSegments = 1
+    })
     var queue = try rig.device.makeQueue()
     for (offset, count) in [
       (512, UInt64.max - 511), (UInt64.max - 511, 512), (UInt64.max - 511, 1024),

@@ -12,8 +12,8 @@ extension Queue {
     addFixed(dios[index].operation, dio: index)
   }
 
-  /// Adds a bio of `operation`, the dio's own or the FLUSH behind its data. The slot is there unless
-  /// a synchronous call's last drop met a full ring; then the dio waits for one.
+  /// Adds a bio of `operation`, the dio's own or the FLUSH behind its data. The slot is there
+  /// unless a synchronous call's last drop met a full ring; then the dio waits for one.
   mutating func addFixed(_ operation: Operation, dio index: UInt32) {
     guard dios[index].heldSlot != BioRecord.none || hasSlot else { return stall(index) }
     if operation == .zoneAppend { return addAppend(index) }

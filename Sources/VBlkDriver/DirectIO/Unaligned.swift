@@ -204,7 +204,8 @@ extension Queue {
   }
 
   /// Opens the fast path where nothing forbids it: no reset, no waiting dio, no lock held, no zones
-  /// that a request may not leave. What is plain is never more than the whole device: the gate subtracts it from the capacity.
+  /// that a request may not leave. What is plain is never more than the whole device: the gate
+  /// subtracts it from the capacity.
   mutating func updateFastPath() {
     let isOpen = state.stalledCount == 0 && state.lockHolders == 0 && !limits.isHostManaged
     let plain = min(capacity, UInt64(min(limits.maxSegmentSize, limits.maxBioBytes)))

@@ -114,15 +114,16 @@ extension Queue {
     return String(decoding: bytes, as: UTF8.self)
   }
 
-  /// Erases whole units of the device's `secureErase.alignment` beyond recovery (virtio 1.2, 5.2.6).
+  /// Erases whole units of the device's `secureErase.alignment` beyond recovery (virtio 1.2,
+  /// 5.2.6).
   public mutating func secureErase(at offset: UInt64, byteCount: UInt64) throws(VBlkError) {
     try wait(.secureErase, at: offset, byteCount, .none)
   }
 
   /// How worn the device is (virtio 1.2, 5.2.6).
   ///
-  /// - Throws: ``VBlkError`` `.unsupported` where the device doesn't say, `.protocolViolation` where
-  ///   it says something reserved.
+  /// - Throws: ``VBlkError`` `.unsupported` where the device doesn't say, `.protocolViolation`
+  ///   where it says something reserved.
   public mutating func lifetime() throws(VBlkError) -> Lifetime {
     try Lifetime(waitForAnswer(.lifetime, byteCount: RequestAnswer.lifetimeByteCount), device.info)
   }

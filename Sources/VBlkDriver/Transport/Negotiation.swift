@@ -70,8 +70,8 @@ struct Negotiation {
       && (!accepted.contains(.configWriteCache) || config.writeback != 0)
   }
 
-  /// Whether the device is a host-managed zoned one, of which DISCARD must not be accepted (virtio
-  /// 1.3, 5.2.5.1). The field may be read early, because the feature is offered (virtio 1.2, 3.1.1).
+  /// Whether the device is a host-managed zoned one, of which DISCARD must not be accepted (1.3,
+  /// 5.2.5.1). The field may be read early, because the feature is offered (virtio 1.2, 3.1.1).
   private static func isHostManaged(
     _ offered: Features, _ transport: VirtioPCITransport
   ) -> Bool {

@@ -22,8 +22,8 @@ public enum ZoneAction: Sendable, CaseIterable {
   }
 }
 
-/// Zones (virtio 1.3, 5.2.6). A zone is named by its first byte. On a device without zones each call
-/// ends with `unsupported`; what a zone refuses, with `zoneInvalidCommand`,
+/// Zones (virtio 1.3, 5.2.6). A zone is named by its first byte. On a device without zones each
+/// call ends with `unsupported`; what a zone refuses, with `zoneInvalidCommand`,
 /// `zoneUnalignedWritePointer`, `zoneOpenResource` or `zoneActiveResource`.
 extension Queue {
   /// Does something to a zone; an operation without data, like ``submitFlush(tag:)``.
