@@ -35,10 +35,10 @@ struct FeatureRuleTests {
       return UInt32(truncatingIfNeeded: offered >> shift)
     }
     let configuration = EmulatedDisk.Configuration(.memory(byteCount: 1 << 20))
-    // The high half, VERSION_1 to RING_PACKED, is known to it.
+    // The high half, VERSION_1 to IN_ORDER, is known to it.
     let low = UInt32(truncatingIfNeeded: configuration.offered.rawValue)
     script.store = { register, value in
-      guard register == .driverFeature, value > 7 else { return value }
+      guard register == .driverFeature, value > 15 else { return value }
       return value & low
     }
     return script
@@ -49,13 +49,17 @@ struct FeatureRuleTests {
   @Test("rows 20, 21, 25, 30, 31, 41, 52, 66: all 64 bits offered, only known ones accepted")
   func everythingOffered() throws {
     let rig = try Rig(
-      script: Self.offering { _ in Features(rawValue: .max) }, disk: { $0.extra = .ringPacked })
+      script: Self.offering { _ in Features(rawValue: .max) },
+      disk: {
+        $0.extra = [.ringPacked, .inOrder]
+        $0.configByteCount = 96
+      })
     let accepted = Self.accepted(rig.function)
     #expect(accepted == Negotiation.supported)
     #expect(rig.device.info.offered == Features(rawValue: .max))
     for unknown in [
-      .bit(0), .bit(3), .bit(7), .bit(8), .geometry, .lifetime, .secureErase, .zoned, .inOrder,
-      .orderPlatform, .singleRootIOV, .notificationData, .notificationConfigData,
+      .bit(0), .bit(3), .bit(7), .bit(8), .geometry, .orderPlatform, .singleRootIOV,
+      .notificationData, .notificationConfigData,
       .ringReset, .bit(41), .suspend, .bit(50), .bit(63),
     ] as [Features] {
       #expect(accepted.isDisjoint(with: unknown), "\(unknown.described)")

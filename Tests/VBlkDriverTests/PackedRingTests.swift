@@ -281,7 +281,7 @@ struct PackedRingTests {
       (.usedIDNotHead, .protocolViolation, .usedIDNotInFlight),
       (.usedLengthTooLong, .protocolViolation, .usedLengthTooLarge),
       (.usedLengthZero, .protocolViolation, .statusNotWritten),
-      (.statusOutOfRange, .ioError, nil), (.statusZoned, .ioError, nil),
+      (.statusOutOfRange, .unknownStatus, nil), (.statusZoned, .unknownStatus, nil),
       (.usedLengthShort, .shortTransfer, nil),
     ]
     for (hostility, code, reason) in cases {
