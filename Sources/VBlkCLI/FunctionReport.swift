@@ -5,27 +5,28 @@ internal import VBlk
 enum FunctionReport {
   static let schema = "vblk.list/1"
 
-  static func text(_ functions: [ScannedFunction], isVerbose: Bool) -> String {
+  static func text(_ functions: [FunctionState], isVerbose: Bool) -> String {
     guard !functions.isEmpty else {
       return "no virtio-blk function on this machine's PCI bus; emu:64M needs none\n"
     }
     var table = TextTable([
       ("ADDRESS", .left), ("ID", .left), ("DRIVER", .left), ("DISK", .left), ("SIZE", .right),
-      ("GROUP", .right), ("NUMA", .right), ("INTERFACE", .left), ("USE", .left),
+      ("GROUP", .right), ("NUMA", .right), ("INTERFACE", .left), ("READY", .left), ("USE", .left),
     ])
-    for function in functions {
+    for state in functions {
+      let function = state.scanned
       table.add([
         function.identity.address.description, id(function.identity),
         function.kernelDriver ?? "-", function.blockNode ?? "-",
         function.byteCount.map(ByteSize.describe) ?? "-",
         function.iommuGroup.map(String.init) ?? "-", function.numaNode.map(String.init) ?? "-",
-        name(function.identity.interface), use(function.use),
+        name(function.identity.interface), state.readiness.rawValue, state.use,
       ])
     }
     return isVerbose ? table.text + functions.map(details).joined() : table.text
   }
 
-  static func json(_ functions: [ScannedFunction]) -> String {
+  static func json(_ functions: [FunctionState]) -> String {
     JSONWriter.object { root in
       root.value("schema", schema)
       root.array("functions") { list in
@@ -34,7 +35,8 @@ enum FunctionReport {
     }
   }
 
-  private static func add(_ function: ScannedFunction, to object: inout JSONWriter) {
+  private static func add(_ state: FunctionState, to object: inout JSONWriter) {
+    let function = state.scanned
     let identity = function.identity
     object.value("address", identity.address.description)
     object.value("vendor_id", identity.vendor)
@@ -50,6 +52,11 @@ enum FunctionReport {
     object.value("disk", function.blockNode)
     object.value("size_bytes", function.byteCount)
     object.value("in_use", function.use != .free)
+    object.value("ready", state.readiness == .yes)
+    object.value("held_by", state.holder?.process)
+    object.array("siblings") { list in
+      for sibling in state.siblings { list.value(nil, sibling.address) }
+    }
     object.array("use") { list in
       for reason in function.use.reasons { list.value(nil, reason.description) }
     }
@@ -66,7 +73,8 @@ enum FunctionReport {
     }
   }
 
-  private static func details(_ function: ScannedFunction) -> String {
+  private static func details(_ state: FunctionState) -> String {
+    let function = state.scanned
     let identity = function.identity
     var lines = [
       "\n\(identity.address)",
@@ -79,15 +87,13 @@ enum FunctionReport {
         "  BAR \(bar.index)      \(ByteSize.describe(bar.byteCount)) of \(kind) at "
           + "0x\(String(bar.base, radix: 16))")
     }
+    if !state.siblings.isEmpty {
+      lines.append("  group with \(state.siblings.map(\.description).joined(separator: ", "))")
+    }
+    if let holder = state.holder { lines.append("  held by    \(holder), by \(holder.path)") }
     for reason in function.use.reasons { lines.append("  in use     \(reason)") }
     if function.use == .free { lines.append("  use        none found") }
     return lines.joined(separator: "\n") + "\n"
-  }
-
-  private static func use(_ use: DiskUse) -> String {
-    guard let first = use.reasons.first else { return "free" }
-    let more = use.reasons.count - 1
-    return "in use: \(first)" + (more > 0 ? " and \(more) more" : "")
   }
 
   private static func name(_ interface: PCIIdentity.Interface) -> String {

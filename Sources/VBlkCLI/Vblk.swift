@@ -10,11 +10,11 @@ struct Vblk: ParsableCommand {
     discussion: """
       DEVICE is pci:0000:00:05.0, vhost-user:SOCKET, emu:64M (memory) or emu:FILE (a raw image); \
       options follow after commas, as in emu:64M,queues=4,event-idx=off.
-      Exit codes: 0 done, 1 mismatch, 64 usage, 66 image missing, 69 device unavailable, \
-      73 refused, 74 I/O error, 75 busy, 77 permission, 130 interrupted.
+      Exit codes: 0 done, 1 mismatch, 2 doctor found a failure, 64 usage, 66 image missing, \
+      69 device unavailable, 73 refused, 74 I/O error, 75 busy, 77 permission, 130 interrupted.
       """,
     subcommands: [
-      ListCommand.self, BindCommand.self, UnbindCommand.self, InfoCommand.self,
+      ListCommand.self, DoctorCommand.self, BindCommand.self, UnbindCommand.self, InfoCommand.self,
       ReadCommand.self, WriteCommand.self, CopyCommand.self,
       CompareCommand.self, ZeroCommand.self, DiscardCommand.self, FlushCommand.self,
       CacheCommand.self, LifetimeCommand.self, BenchCommand.self,

@@ -97,6 +97,7 @@ struct BindRailsTests {
     arguments: [
       "/dev/vfio/17", "/dev/vfio/noiommu-17", "/dev/vfio/devices/vfio3", "/dev/uio2", "/dev/vdb",
       "/dev/vdb1", "/sys/bus/pci/devices/0000:00:05.0/resource4",
+      "/sys/bus/pci/devices/0000:00:05.0/config",
     ])
   func processHolds(path: String) throws {
     try tree.directory("\(FakeTree.function)/vfio-dev/vfio3")

@@ -207,6 +207,18 @@ struct BindingTests {
     #expect(try kernel.binder.bind(request()).steps == [])
   }
 
+  @Test("DMA that uio_pci_generic left on is stopped before the function goes to another driver")
+  func leavingUIO() throws {
+    try tree.directory("sys/bus/pci/drivers/uio_pci_generic")
+    let binder = FakeKernel(tree).binder
+    _ = try binder.bind(request(.uio))
+    try tree.write("\(FakeTree.function)/config", bytes: FakeTree.config(command: 0x0107))
+    #expect(try binder.plan(request(.uio)).steps == [])
+    let stop = BindStep.stopBusMaster(config: "\(directory)/config", command: 0x0103)
+    #expect(try binder.plan(request()).steps.first == stop)
+    #expect(try binder.planUnbind(FakeTree.address).steps.first == stop)
+  }
+
   @Test("siblings in the IOMMU group are named, and which of them are in the way")
   func siblings() throws {
     try tree.sibling("0000:00:06.0", driver: "e1000e")

@@ -4,9 +4,6 @@ struct BindSteps {
   private let killed: Int?
   private let sys: String
 
-  /// The command register's bit 2: the function may do DMA.
-  private static let busMaster: UInt16 = 1 << 2
-
   /// `killed` is a process that was killed while it had the function.
   init(_ function: FunctionNode, killed: Int?) {
     self.function = function
@@ -17,7 +14,7 @@ struct BindSteps {
   func bind(_ request: BindRequest, disk: String?) throws(PCIError) -> BindPlan {
     let before = try function.driver
     let wanted = request.driver.rawValue
-    var steps = try quiet(before)
+    var steps = try quiet(isLeaving: before != wanted)
     if before != wanted {
       steps += try modules(request)
       steps.append(driverOverride(wanted))
@@ -31,7 +28,7 @@ struct BindSteps {
       ? nil : BindRecord(driver: before, driverOverride: try function.driverOverride)
     return BindPlan(
       address: request.address, driverBefore: before, driverAfter: wanted, steps: steps,
-      notes: try leftBehind(before) + siblings(request), record: record, disk: disk)
+      notes: try leftBehind() + siblings(request), record: record, disk: disk)
   }
 
   func unbind() throws(PCIError) -> BindPlan {
@@ -40,14 +37,14 @@ struct BindSteps {
     let isAway = UserDriver.isIdle(before)
     var steps: [BindStep] = []
     if isAway {
-      steps = try quiet(before)
+      steps = try quiet(isLeaving: true)
       steps += record.map { restored($0, from: before) } ?? released(from: before)
     }
     return BindPlan(
       address: function.address, driverBefore: before,
       driverAfter: isAway ? record?.driver : before, steps: steps,
       notes: isAway
-        ? try leftBehind(before)
+        ? try leftBehind()
         : ["\(before ?? "") has \(function.address): nothing to give back"],
       record: nil, disk: nil)
   }
@@ -76,32 +73,24 @@ struct BindSteps {
 
   /// Stops a function that nobody stopped: bus mastering first, since it may still be writing, then
   /// a reset where it has one.
-  private func quiet(_ driver: String?) throws(PCIError) -> [BindStep] {
-    guard try isLeftBehind(driver) else { return [] }
-    var steps: [BindStep] = []
+  private func quiet(isLeaving: Bool) throws(PCIError) -> [BindStep] {
     let command = try function.command
-    if command & Self.busMaster != 0 {
+    let isLeftOn = try UserDriver.isIdle(function.driver) && command & FunctionNode.busMaster != 0
+    guard try function.leftBehind(killed: killed) != nil || isLeaving && isLeftOn else { return [] }
+    var steps: [BindStep] = []
+    if command & FunctionNode.busMaster != 0 {
       steps.append(
         .stopBusMaster(
-          config: "\(function.directory)/config", command: command & ~Self.busMaster))
+          config: "\(function.directory)/config", command: command & ~FunctionNode.busMaster))
     }
     let reset = "\(function.directory)/reset"
     if SystemRoots.exists(reset) { steps.append(.write(path: reset, line: "1")) }
     return steps
   }
 
-  /// Whether its last user was killed. uio_pci_generic lets an idle function do DMA; without a
-  /// driver, or with vfio-pci and no user, none may.
-  private func isLeftBehind(_ driver: String?) throws(PCIError) -> Bool {
-    guard UserDriver.isIdle(driver) else { return false }
-    if killed != nil { return true }
-    return driver != UserDriver.uio.rawValue ? try function.command & Self.busMaster != 0 : false
-  }
-
-  private func leftBehind(_ driver: String?) throws(PCIError) -> [String] {
-    guard try isLeftBehind(driver) else { return [] }
-    let who = killed.map { "process \($0) was killed while it had" } ?? "somebody left DMA on in"
-    return ["\(who) \(function.address): it's stopped and reset first (D17)"]
+  private func leftBehind() throws(PCIError) -> [String] {
+    try function.leftBehind(killed: killed).map { ["\($0): it's stopped and reset first (D17)"] }
+      ?? []
   }
 
   private func siblings(_ request: BindRequest) throws(PCIError) -> [String] {

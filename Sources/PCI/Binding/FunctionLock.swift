@@ -59,7 +59,7 @@ public final class FunctionLock: Sendable {
   }
 
   /// The process that was killed while it had the function, as far as can be told without the lock.
-  static func processKilled(_ address: PCIAddress, roots: SystemRoots) -> Int? {
+  package static func processKilled(_ address: PCIAddress, roots: SystemRoots) -> Int? {
     let path = path(address, roots: roots)
     guard HolderSearch(roots: roots).holder(of: [path]) == nil else { return nil }
     return process(in: path)

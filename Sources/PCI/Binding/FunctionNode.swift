@@ -60,7 +60,7 @@ package struct FunctionNode: Sendable {
   }
 
   /// What a process must have open to drive the function, or to use its disk: the VFIO group or
-  /// device, the UIO device, the BARs, the block devices.
+  /// device, the UIO device, configuration space, the BARs, the block devices.
   package var handles: Set<String> {
     get throws(PCIError) {
       var paths: Set<String> = []
@@ -74,6 +74,7 @@ package struct FunctionNode: Sendable {
       }
       for node in disk?.all ?? [] { paths.insert("\(roots.dev)/\(node.name)") }
       let resolved = SystemRoots.resolved(directory) ?? directory
+      paths.insert("\(resolved)/config")
       for bar in 0...5 {
         paths.insert("\(resolved)/resource\(bar)")
         paths.insert("\(resolved)/resource\(bar)_wc")
@@ -85,6 +86,20 @@ package struct FunctionNode: Sendable {
   /// The process that drives it, as far as this process may see.
   package var holder: Holder? {
     get throws(PCIError) { HolderSearch(roots: roots).holder(of: try handles) }
+  }
+
+  /// The command register's bit 2: the function may do DMA.
+  static let busMaster: UInt16 = 1 << 2
+
+  /// Why it can't be taken for quiet, with a process that was killed while it had it; nil where it
+  /// can. uio_pci_generic lets an idle function do DMA; without a driver, or with vfio-pci and no
+  /// user, none may.
+  package func leftBehind(killed: Int?) throws(PCIError) -> String? {
+    let driver = try driver
+    guard UserDriver.isIdle(driver) else { return nil }
+    if let killed { return "process \(killed) was killed while it had \(address)" }
+    guard driver != UserDriver.uio.rawValue, try command & Self.busMaster != 0 else { return nil }
+    return "somebody left DMA on in \(address)"
   }
 
   func link(_ name: String) throws(PCIError) -> String? {

@@ -15,7 +15,7 @@ struct ListCommand: ParsableCommand {
   var json = false
 
   func run() throws {
-    let functions = try PCIScan().functions()
+    let functions = try PCIScan().functions().map { FunctionState($0, roots: SystemRoots()) }
     Terminal.write(
       json ? FunctionReport.json(functions) : FunctionReport.text(functions, isVerbose: verbose),
       to: 1)
