@@ -10,7 +10,8 @@ APT_PACKAGES := gcc libc6-dev libpciaccess-dev libnuma-dev pkg-config e2fsprogs 
 SOURCES := Sources Tests Package.swift Docs/Package.swift Docs/Sources Benchmarks/Package.swift \
   Benchmarks/Sources Examples/Package.swift Examples/Sources
 
-.PHONY: help deps build run test test-tsan lint format docs clean bench-instructions bench-threaded
+.PHONY: help deps build run test test-tsan lint format docs clean bench-instructions bench-threaded \
+  soak-ring-reset
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -49,6 +50,9 @@ bench-instructions: deps ## Instructions per 4 KiB read, counted by callgrind
 
 bench-threaded: build ## Driver and device on two threads, beside a ring program in C; wants a quiet machine
 	@Benchmarks/threaded.sh $(CURDIR)/build/vblk
+
+soak-ring-reset: deps ## 10,000 resets of a queue under load, on every kind of ring: nothing lost, nothing twice
+	@$(SWIFT) run -q -c release --package-path Benchmarks Soak 10000 $${SEED:-1}
 
 clean: ## Removes everything that was built
 	@rm -rf .build .build-* build Docs/.build Benchmarks/.build Examples/.build

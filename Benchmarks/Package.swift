@@ -10,6 +10,12 @@ let package = Package(
       dependencies: [
         .product(name: "VBlkDriver", package: "vblk"), .product(name: "VBlkEmu", package: "vblk"),
       ],
-      swiftSettings: [.swiftLanguageMode(.v6), .treatAllWarnings(as: .error)])
+      swiftSettings: [.swiftLanguageMode(.v6), .treatAllWarnings(as: .error)]),
+    .executableTarget(
+      name: "Soak",
+      dependencies: [
+        .product(name: "VBlkDriver", package: "vblk"), .product(name: "VBlkEmu", package: "vblk"),
+      ],
+      swiftSettings: [.swiftLanguageMode(.v6), .treatAllWarnings(as: .error)]),
   ]
 )

@@ -42,6 +42,19 @@ public protocol PCIFunction: AnyObject, Sendable {
   /// masks.
   func setInterrupt(vector: Int, eventfd: CInt?) throws(PCIError)
 
+  /// Whether regions can be accessed. Where they can't, configuration space is all there is.
+  var reachesRegions: Bool { get }
+
+  /// Whether there is an interrupt line (INTx), for a function or a machine without MSI-X.
+  var hasInterruptLine: Bool { get }
+
+  /// Makes the interrupt line signal an eventfd, or no longer. The line is masked with each signal
+  /// until ``unmaskInterruptLine()``, and signals again then if it is still asserted.
+  func setInterruptLine(eventfd: CInt?) throws(PCIError)
+
+  /// Lets the line signal again; the device's cause has been read by then.
+  func unmaskInterruptLine()
+
   /// Lets the function do DMA, or not.
   func setBusMaster(_ enabled: Bool) throws(PCIError)
 
@@ -53,6 +66,22 @@ public protocol PCIFunction: AnyObject, Sendable {
 }
 
 extension PCIFunction {
+  /// Regions can be accessed, unless a function says otherwise.
+  public var reachesRegions: Bool { true }
+
+  /// No line, unless a function says otherwise.
+  public var hasInterruptLine: Bool { false }
+
+  /// Refuses: there is no line.
+  public func setInterruptLine(eventfd: CInt?) throws(PCIError) {
+    throw PCIError(
+      .unsupported, "\(name) has no interrupt line that can be waited for",
+      remedy: "use its MSI-X vectors, or poll it")
+  }
+
+  /// Nothing: there is no line.
+  public func unmaskInterruptLine() {}
+
   /// Vendor and device id, the first four bytes of configuration space.
   public var identity: (vendor: UInt16, device: UInt16) {
     get throws(PCIError) {

@@ -23,10 +23,26 @@ public struct AddressOptions: Sendable, Equatable {
     case lifetime
     /// VIRTIO_BLK_F_SECURE_ERASE.
     case secureErase = "secure-erase"
+    /// VIRTIO_F_RING_RESET.
+    case ringReset = "ring-reset"
+    /// VIRTIO_F_NOTIFICATION_DATA.
+    case notificationData = "notification-data"
+    /// VIRTIO_F_NOTIF_CONFIG_DATA.
+    case notificationConfigData = "notif-config-data"
+    /// VIRTIO_F_ORDER_PLATFORM.
+    case orderPlatform = "order-platform"
+    /// VIRTIO_F_SUSPEND (virtio 1.4).
+    case suspend
 
     /// Whether the device offers it only if it is told to.
     public var isOnRequest: Bool {
-      self == .inOrder || self == .lifetime || self == .secureErase
+      switch self {
+      case .inOrder, .ringReset, .notificationData, .notificationConfigData, .orderPlatform,
+        .suspend, .lifetime, .secureErase:
+        true
+      case .indirect, .eventIndex, .flush, .cacheControl, .multiqueue, .discard, .writeZeroes:
+        false
+      }
     }
 
     /// The specification's name, in small letters.

@@ -47,7 +47,7 @@ public struct DeviceAddress: Sendable, Equatable {
     let rest = colon.map { String(fields[0][fields[0].index(after: $0)...]) } ?? fields[0]
     var parser = OptionParser(isEmulated: scheme == "emu")
     for option in fields.dropFirst() { try parser.take(option) }
-    try parser.check()
+    try parser.finish()
     options = parser.options
     switch scheme {
     case "emu":

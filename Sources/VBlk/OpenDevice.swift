@@ -34,16 +34,8 @@ extension Device {
     _ address: DeviceAddress, options: DeviceOptions
   ) throws(VBlkError) -> Device {
     switch address.place {
-    case .emulated(let store):
-      let configuration = try EmulatedDisk.Configuration(
-        store, address.options, queues: options.queues, depth: options.depth)
-      let disk: EmulatedDisk
-      do throws(EmulatorError) {
-        disk = try EmulatedDisk(configuration)
-      } catch {
-        throw VBlkError(error)
-      }
-      return try Device(disk.function, options: options)
+    case .emulated:
+      return try Device(EmulatedDisk(address, options: options).function, options: options)
     case .pci(let function):
       throw VBlkError(
         .deviceUnavailable,
@@ -53,6 +45,31 @@ extension Device {
       throw VBlkError(
         .deviceUnavailable, "\(path) is a vhost-user socket, and those can't be driven yet",
         remedy: "use an emulated disk (emu:64M)")
+    }
+  }
+}
+
+extension EmulatedDisk {
+  /// Makes the disk that a device string describes, for whoever wants to have it in hand.
+  ///
+  /// - Parameters:
+  ///   - address: Of an emulated device.
+  ///   - options: How the driver will run it: the disk has room for its queues and their depth.
+  /// - Throws: `VBlkError` for another device's address, and what no disk can be.
+  public convenience init(
+    _ address: DeviceAddress, options: DeviceOptions = DeviceOptions()
+  ) throws(VBlkError) {
+    guard case .emulated(let store) = address.place else {
+      throw VBlkError(
+        .invalidArgument, "the device is none of this process",
+        remedy: "use an emulated disk (emu:64M)")
+    }
+    let configuration = try Configuration(
+      store, address.options, queues: options.queues, depth: options.depth)
+    do throws(EmulatorError) {
+      try self.init(configuration)
+    } catch {
+      throw VBlkError(error)
     }
   }
 }

@@ -63,17 +63,19 @@ struct OptionParser {
   }
 
   /// What is known only when all options are: a packed ring may have any size.
-  func check() throws(AddressError) {
-    guard let queueSizeText, !options.isPacked else { return }
-    _ = try powerOfTwo("queue-size", queueSizeText, 1...Self.queueSizeMax)
+  mutating func finish() throws(AddressError) {
+    guard let queueSizeText else { return }
+    let range = 1...Self.queueSizeMax
+    options.queueSize =
+      options.isPacked
+      ? try number("queue-size", queueSizeText, range)
+      : try powerOfTwo("queue-size", queueSizeText, range)
   }
 
   private mutating func set(_ name: String, _ value: String?) throws(AddressError) {
     switch name {
     case "queues": options.queues = try number(name, value, 1...Self.queueCountMax)
-    case "queue-size":
-      options.queueSize = try number(name, value, 1...Self.queueSizeMax)
-      queueSizeText = value
+    case "queue-size": queueSizeText = value ?? ""
     case "blk-size":
       options.blockByteCount = try powerOfTwo(name, value, 512...Self.blockByteCountMax)
     case "seg-max": options.segmentsMax = try number(name, value, 1...Int(Int32.max))

@@ -48,7 +48,7 @@ struct Failure: Error, Equatable {
     case .noImage: .noInput
     case .unsupported, .removed, .closed, .deviceUnavailable: .unavailable
     case .readOnly: .refused
-    case .busy, .resetting, .held, .noMemory: .busy
+    case .busy, .resetting, .suspended, .held, .noMemory: .busy
     case .permission: .permission
     case .ioError, .fault, .foreignMemory, .reset, .timedOut, .protocolViolation, .shortTransfer,
       .system, .unknownStatus, .zoneInvalidCommand, .zoneUnalignedWritePointer, .zoneOpenResource,

@@ -17,10 +17,11 @@ struct OpenedDevice {
   ///   - queues: Queues to set up; the string's, else 1.
   ///   - depth: Operations in flight a queue; the string's, else 128.
   ///   - memoryByteCount: DMA memory that the command needs.
+  ///   - interrupts: Whether a thread of the command sleeps until an interrupt.
   /// - Throws: What a command ends with.
   init(
     _ name: String, access: Access, queues: Int? = nil, depth: Int? = nil,
-    memoryByteCount: Int = Self.memoryByteCount
+    memoryByteCount: Int = Self.memoryByteCount, interrupts: Bool = false
   ) throws {
     var address = try DeviceAddress(name)
     if access == .read {
@@ -36,6 +37,7 @@ struct OpenedDevice {
     options.queues = queues ?? address.options.queues ?? options.queues
     options.depth = depth ?? address.options.queueSize ?? options.depth
     options.memoryByteCount = memoryByteCount
+    options.interrupts = interrupts
     self.name = name
     self.address = address
     device = try Device.open(address, options: options)

@@ -71,7 +71,7 @@ extension Device {
         blockSize: agreed.limits.logicalBlockSize)
     }
     let interrupts =
-      options.interrupts ? try Interrupts(function, queues: options.queues) : nil
+      options.interrupts ? try Interrupts(transport.function, queues: options.queues) : nil
     try connectConfiguration(transport, interrupts)
     for queue in queues { try enable(queue, transport, interrupts) }
     transport.addStatus(.driverOK)
@@ -98,7 +98,8 @@ extension Device {
   static func connectConfiguration(
     _ transport: VirtioPCITransport, _ interrupts: Interrupts?
   ) throws(VBlkError) {
-    let accepted = transport.setConfigVector(interrupts == nil ? VirtioPCI.noVector : 0)
+    let accepted = transport.setConfigVector(
+      interrupts?.configVector ?? VirtioPCI.noVector)
     guard accepted || interrupts == nil else {
       throw VBlkError(
         .deviceUnavailable,

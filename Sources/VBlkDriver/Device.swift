@@ -23,6 +23,7 @@ public final class Device: Sendable {
   /// DMA memory of the driver's own: rings, request headers, bounce blocks.
   public let ringMemory: DMAArena
   let interrupts: Interrupts?
+  let happenings = DeviceEvents()
   let options: DeviceOptions
   let phase = Atomic<UInt8>(Phase.running.rawValue)
   let capacity: Atomic<UInt64>
@@ -36,7 +37,7 @@ public final class Device: Sendable {
   let writingConfiguration = Mutex(())
   let control: Mutex<Control>
 
-  enum Phase: UInt8 { case running, stopped, dead }
+  enum Phase: UInt8 { case running, stopped, dead, suspended }
 
   struct Control {
     var queues: [QueueMemory] = []
@@ -83,7 +84,9 @@ public final class Device: Sendable {
   }
 
   deinit {
-    if phase.load(ordering: .relaxed) == Phase.running.rawValue, !transport.resetDevice() {
+    let last = phase.load(ordering: .relaxed)
+    let isStill = last == Phase.stopped.rawValue || last == Phase.dead.rawValue
+    if !isStill, !transport.resetDevice() {
       quarantine()
     }
     transport.function.close()
@@ -192,31 +195,4 @@ public final class Device: Sendable {
   }
 
   func now() -> UInt64 { options.clock() }
-
-  /// What is wrong with the device, if its status says so and `epoch` is still the present one: a
-  /// status read while another thread resets the device says nothing.
-  func health(in epoch: UInt32) -> VBlkError.Code? {
-    guard phase.load(ordering: .acquiring) == Phase.running.rawValue else { return nil }
-    let status = transport.status
-    guard phase.load(ordering: .acquiring) == Phase.running.rawValue,
-      epochWord.load(ordering: .acquiring) == epoch
-    else { return nil }
-    if status == .removed { return .removed }
-    if status.contains(.needsReset) || !status.contains(.driverOK) { return .reset }
-    return nil
-  }
-
-  /// The capacity where it has changed since the queues were told, read again when the
-  /// configuration's generation has moved.
-  func refreshedCapacity() -> UInt64? {
-    guard transport.configGeneration != configGeneration.load(ordering: .relaxed) else {
-      return capacityBytes
-    }
-    guard let read = try? transport.stableConfig({ transport.configField(0, width: 8) }),
-      read.value <= UInt64(Int.max) >> Sector.shift
-    else { return nil }
-    configGeneration.store(read.generation, ordering: .relaxed)
-    capacity.store(read.value << Sector.shift, ordering: .relaxed)
-    return read.value << Sector.shift
-  }
 }

@@ -12,17 +12,17 @@ extension Device {
   /// With what submissions are refused while the device does not run.
   var refusalCode: VBlkError.Code {
     if control.withLock({ $0.isClosed }) { return .closed }
-    return phase.load(ordering: .acquiring) == Phase.dead.rawValue ? .removed : .resetting
+    switch Phase(rawValue: phase.load(ordering: .acquiring)) {
+    case .dead: return .removed
+    case .suspended: return .suspended
+    case .running, .stopped, nil: return .resetting
+    }
   }
 
   /// Stops the device; one thread wins, the others return at once. The device is still before
   /// anything in flight is ended (rule 10): status reads 0 first, then the epoch moves.
   func stop(_ code: VBlkError.Code, because cause: String) {
-    guard
-      phase.compareExchange(
-        expected: Phase.running.rawValue, desired: Phase.stopped.rawValue,
-        ordering: .acquiringAndReleasing
-      ).exchanged
+    guard changePhase(from: .running, to: .stopped) || changePhase(from: .suspended, to: .stopped)
     else { return }
     options.logger.warning("stopping \(info.name): \(cause)")
     stopCodeValue.store(code.rawValue, ordering: .releasing)
@@ -37,7 +37,8 @@ extension Device {
       control.stoppedAt = now()
       control.lastCause = cause
       for index in control.isSwept.indices { control.isSwept[index] = !control.isHandedOut[index] }
-      epochWord.wrappingAdd(1, ordering: .acquiringAndReleasing)
+      let epoch = epochWord.load(ordering: .acquiring) &+ 1
+      epochWord.store(epoch & ~Self.suspendedBit, ordering: .releasing)
     }
     restartIfAllSwept()
   }
@@ -93,7 +94,8 @@ extension Device {
           if !control.isHandedOut[index] { control.isClean[index] = true }
         }
         transport.addStatus(.driverOK)
-        capacity.store(again.config.capacity << Sector.shift, ordering: .relaxed)
+        setCapacity(again.config.capacity << Sector.shift)
+        happenings.deviceRestarted()
         configGeneration.store(again.config.generation, ordering: .relaxed)
         for (index, queue) in control.queues.enumerated() where control.isSwept[index] {
           queue.enabledEpoch.store(epoch, ordering: .releasing)

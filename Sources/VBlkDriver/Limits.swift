@@ -29,6 +29,14 @@ enum Limits {
   static let bounceBlockBytes = 64 << 10
   /// Bounce blocks of a queue unless the user says otherwise.
   static let bounceBlocks = 8
+  /// Events that a stream keeps for a listener that is late; older ones are lost to it.
+  static let bufferedEvents = 64
+  /// Bounds of how long an adaptive wait polls before it sleeps, in nanoseconds: from less than a
+  /// sleep costs to as much as a fast disk takes for a request.
+  static let shortestSpinNanoseconds: UInt64 = 5_000
+  static let longestSpinNanoseconds: UInt64 = 200_000
+  /// Looks of a waiting thread between two looks at the clock.
+  static let spinsPerClock = 32
   /// Polls between two looks at the clock; a power of two.
   @inlinable static var pollsPerTick: UInt64 { 1024 }
   /// Nanoseconds between two rounds of the slow tick.

@@ -23,6 +23,8 @@ public struct VBlkError: Error, Equatable, Sendable, CustomStringConvertible {
     case busy
     /// A reset of the device is under way.
     case resetting
+    /// The device is suspended; ``Device/resume()`` lets it go on.
+    case suspended
     /// The operation was in flight when the device was reset, or ended by it: whether it was
     /// carried out is unknown.
     case reset

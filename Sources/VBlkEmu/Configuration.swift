@@ -22,6 +22,16 @@ extension EmulatedDisk {
     case stepped
   }
 
+  /// As which kind of virtio function a disk shows itself (virtio 1.2, 4.1.2).
+  public enum Identity: Equatable, Sendable {
+    /// 1af4:1042.
+    case modern
+    /// 1af4:1001 of revision 0, with the capabilities by which a modern driver drives it.
+    case transitional
+    /// 1af4:1001 without a virtio capability: no modern driver can drive it.
+    case legacy
+  }
+
   /// What a disk is like. All of it is fixed when the disk is made, but what
   /// ``EmulatedDisk`` has a call for.
   public struct Configuration: Equatable, Sendable {
@@ -85,6 +95,10 @@ extension EmulatedDisk {
     public var configOverrides: [Int: UInt8] = [:]
     /// Bytes of the device configuration that exist; nil is what the features need.
     public var configByteCount: Int?
+    /// As which kind of virtio function the disk shows itself.
+    public var identity = Identity.modern
+    /// Whether the BARs can be reached; else only the PCI_CFG window leads to the registers.
+    public var reachesRegions = true
     /// The device addresses that the emulated IOMMU maps, whole pages below 2^48.
     public var addressRanges: [ClosedRange<UInt64>] = [0x1_0000_0000...0xFF_FFFF_FFFF]
     /// The function's name, for errors.
@@ -134,7 +148,10 @@ extension EmulatedDisk {
     ])
 
     /// Features that a disk offers only when asked to, in ``extra``.
-    public static let onRequest: Features = [.ringPacked, .inOrder, .lifetime, .secureErase]
+    public static let onRequest: Features = [
+      .ringPacked, .inOrder, .ringReset, .notificationData, .notificationConfigData,
+      .orderPlatform, .suspend, .lifetime, .secureErase,
+    ]
 
     /// The features that the disk offers.
     public var offered: Features {
@@ -151,6 +168,13 @@ extension EmulatedDisk {
       if hostility.contains(.topologyAbsurd) { features.insert(.topology) }
       if hostility.contains(.withoutVersion1) { features.remove(.version1) }
       return features
+    }
+
+    /// Bytes of the common configuration: up to the last register that a feature adds.
+    var commonByteCount: UInt64 {
+      let added: Features = [.ringReset, .notificationConfigData]
+      return added.isDisjoint(with: offered)
+        ? UInt64(VirtioPCI.commonConfigMinimum) : CommonConfig.queueReset + 2
     }
 
     /// MSI-X vectors.

@@ -8,11 +8,14 @@ internal import Virtio
 final class DeviceCore: Sendable {
   let mode: EmulatedDisk.Mode
   let name: String
+  let reachesRegions: Bool
   let signals: DeviceSignals
   let pages: PageTable
   let queues: QueueSet
   let registers: Mutex<RegisterFile>
   let wasUsed = Atomic<Bool>(false)
+  /// A ``KickFormat``: 0 is the plain one, an index of 16 bits.
+  let kickFormat = Atomic<UInt8>(0)
   let store: Mutex<Store>
   private let thread: DeviceThread?
 
@@ -21,6 +24,7 @@ final class DeviceCore: Sendable {
   ) throws(EmulatorError) {
     mode = configuration.mode
     name = configuration.name
+    reachesRegions = configuration.reachesRegions
     signals = DeviceSignals(vectorCount: configuration.vectorCount)
     pages = PageTable()
     registers = Mutex(RegisterFile(configuration, capacitySectors: capacitySectors))
@@ -48,6 +52,9 @@ final class DeviceCore: Sendable {
   /// A 16-bit write `position` bytes into the notification area.
   @inline(__always)
   func ring(_ position: UInt64, _ value: UInt32) {
+    guard _fastPath(kickFormat.load(ordering: .relaxed) == 0) else {
+      return ringNegotiated(position, value, width: 2)
+    }
     let index = Int(truncatingIfNeeded: value & 0xFFFF)
     guard _fastPath(index < queueCount),
       _fastPath(position == UInt64(truncatingIfNeeded: index) &* BARLayout.notifyMultiplier)
@@ -55,6 +62,12 @@ final class DeviceCore: Sendable {
       refuseKick(.kickOutOfRange, BARLayout.notify + position, value)
       return
     }
+    kick(index)
+  }
+
+  /// A kick of queue `index`, which exists.
+  @inline(__always)
+  func kick(_ index: Int) {
     if _fastPath(mode == .inline) {
       if _slowPath(!queues.kick(index)) { explainKick(index) }
     } else if let thread {
@@ -82,7 +95,9 @@ final class DeviceCore: Sendable {
     registers.withLock { file in
       let status = signals.status
       let reason: Violation.Reason
-      if !status.contains(.driverOK) || status.contains(.failed) {
+      if status.contains(.suspend) {
+        reason = .accessWhileSuspended
+      } else if !status.contains(.driverOK) || status.contains(.failed) {
         reason = .kickBeforeDriverOK
       } else if !file.queues[index].enabled {
         reason = .kickOfDisabledQueue
@@ -96,7 +111,7 @@ final class DeviceCore: Sendable {
   }
 
   @inline(never)
-  private func refuseKick(_ reason: Violation.Reason, _ offset: UInt64, _ value: UInt32) {
+  func refuseKick(_ reason: Violation.Reason, _ offset: UInt64, _ value: UInt32) {
     registers.withLock { $0.report(reason, at: offset, value: UInt64(value)) }
   }
 

@@ -63,7 +63,7 @@ public final class EmulatedDisk: Sendable {
       core.queues.forEachQueue { $0.capacitySectors = sectors }
       file.device.set(BlockConfigLayout.capacity, sectors)
       core.signals.advanceGeneration()
-      if core.signals.status.contains(.driverOK) { core.signals.raiseConfiguration() }
+      if core.signals.isStarted { core.signals.raiseConfiguration() }
       return nil
     }
     if let error { throw error }
@@ -72,7 +72,7 @@ public final class EmulatedDisk: Sendable {
   /// Sets DEVICE_NEEDS_RESET and tells a driver that is up (virtio 1.2, 2.1.2).
   public func needsReset() {
     core.signals.add(.needsReset)
-    if core.signals.status.contains(.driverOK) { core.signals.raiseConfiguration() }
+    if core.signals.isStarted { core.signals.raiseConfiguration() }
   }
 
   /// Pulls the function out of its slot: every read is all ones from now on, nothing is served.

@@ -58,6 +58,12 @@ struct BadInputTests {
     Row("bench emu:1M --iodepth 0", 64, "--iodepth 0"),
     Row("bench emu:1M --runtime 0", 64, "--runtime 0"),
     Row("bench emu:1M --runtime soon", 64, "soon"),
+    Row("bench emu:1M --wait sleepy", 64, "sleepy", "busy, adaptive, interrupt"),
+    Row("events pci:00:02.0 --rehearse", 64, "--rehearse", "emu:"),
+    Row("events emu:1M --runtime soon", 64, "soon"),
+    Row("events emu:1M --count 0", 64, "--count 0"),
+    Row("info emu:1M,packed,queue-size=32769", 64, "queue-size", "from 1 to 32768"),
+    Row("info emu:1M,packed,indirect=off,queue-size=2", 69, "too few"),
     Row("bench emu:1M --numjobs 2 --queues 1", 64, "--queues 1"),
     Row("bench emu:1M,queue-size=4,indirect=off --iodepth 32", 64, "--iodepth 32", "1 to 1"),
   ]

@@ -7,7 +7,7 @@ import Virtio
 /// What the driver must do from reset to DRIVER_OK: rows 10-19 and 33-42 of the driver checklist
 /// (virtio 1.2, 2.1, 3.1, 4.1.5). Rows are those of facts/virtio.md, 1a.
 ///
-/// Not tested: row 32 and row 41 beyond that neither feature is accepted (``FeatureRuleTests``).
+/// Rows 32 and 41 have suites of their own, ``SuspensionTests`` and ``QueueResetTests``.
 @Suite("Driver rules: bring-up, reset and queue set-up")
 struct BringUpRuleTests {
   // MARK: - Literal lists

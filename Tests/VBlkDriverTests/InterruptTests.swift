@@ -104,8 +104,30 @@ struct InterruptTests {
     #expect(signals(queue.interruptDescriptor) == 1)
   }
 
-  @Test("a function without vectors refuses to be opened with interrupts")
-  func noVectors() throws {
-    #expect(throws: VBlkError.self) { _ = try bench { $0.interruptVectors = 0 } }
+  @Test("INTx: the line wakes an armed queue, its cause is read, and it signals again")
+  func line() throws {
+    let bench = try bench { $0.interruptVectors = 0 }
+    var queue = try bench.device.makeQueue()
+    let descriptor = queue.interruptDescriptor
+    #expect(descriptor == bench.device.configurationDescriptor)
+    for round in 0..<5 {
+      guard case .queued = queue.submitRead(at: 0, into: try bench.buffer(512), tag: 1) else {
+        return
+      }
+      let sleeps = queue.armInterrupt()
+      #expect(sleeps)
+      for handle in bench.disk.fetchAll() { try bench.disk.complete(handle) }
+      #expect(signals(descriptor) == 1, "round \(round)")
+      queue.disarmInterrupt()
+      let done = queue.nextSummary()
+      #expect(done?.code == nil && done != nil)
+      // A configuration change comes by the same line, and once until its cause is read.
+      try bench.disk.setCapacity(sectors: UInt64(64 + 8 * round))
+      try bench.disk.setCapacity(sectors: UInt64(1000 + 8 * round))
+      #expect(signals(descriptor) == 1, "round \(round)")
+      bench.device.lookForChanges()
+      #expect(bench.device.capacityBytes == UInt64(1000 + 8 * round) * 512)
+      #expect(signals(descriptor) == 0)
+    }
   }
 }

@@ -117,6 +117,15 @@ final class RecordingFunction: PCIFunction {
     inner.write(region: region, offset: offset, width: width, value: passed)
   }
 
+  var reachesRegions: Bool { inner.reachesRegions }
+  var hasInterruptLine: Bool { inner.hasInterruptLine }
+
+  func setInterruptLine(eventfd: CInt?) throws(PCIError) {
+    try inner.setInterruptLine(eventfd: eventfd)
+  }
+
+  func unmaskInterruptLine() { inner.unmaskInterruptLine() }
+
   func mapped(region: Int, offset: UInt64, count: Int) -> UnsafeMutableRawPointer? {
     inner.mapped(region: region, offset: offset, count: count)
   }

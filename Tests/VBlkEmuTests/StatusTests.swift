@@ -76,7 +76,7 @@ import Virtio
       #expect(configuration.offered.isSubset(of: full))
     }
     var configuration = StatusTests.configuration()
-    #expect(throws: EmulatorError.self) { try configuration.withhold(named: "ring-reset") }
+    #expect(throws: EmulatorError.self) { try configuration.withhold(named: "sr-iov") }
   }
 
   @Test("row 85: a choice that was not offered is refused") func refusesUnoffered() {

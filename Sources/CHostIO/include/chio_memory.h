@@ -60,6 +60,18 @@ static inline void chio_mmio_write32(void *p, uint32_t v) { *(volatile uint32_t 
 // Store-load order, which neither release nor acquire gives: event suppression needs it.
 static inline void chio_fence_full(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 
+// The same order for a device that is none of the processors (ORDER_PLATFORM): where processors
+// and devices share memory in two domains, the wider one.
+static inline void chio_fence_device(void) {
+#if defined(__x86_64__)
+  __asm__ volatile("mfence" ::: "memory");
+#elif defined(__aarch64__)
+  __asm__ volatile("dmb osh" ::: "memory");
+#else
+  __sync_synchronize();
+#endif
+}
+
 static inline void chio_prefetch(const void *p) { __builtin_prefetch(p); }
 // In assembly: the compiler takes the read form for processors that may lack PREFETCHW, to which it
 // is a no-op.

@@ -16,6 +16,8 @@ struct BenchJob: ~Copyable {
     /// Bytes of the device that are used: whole blocks of the bench.
     var spanByteCount: UInt64
     var seed: UInt64
+    /// How a job waits when its queue has nothing for it.
+    var wait = WaitPolicy.busy
   }
 
   /// What a job measured.
@@ -29,6 +31,8 @@ struct BenchJob: ~Copyable {
     var emptyPolls: UInt64 = 0
   }
 
+  /// The longest sleep before a look at the clock and at ^C, in nanoseconds.
+  private static let longestSleep: UInt64 = 20_000_000
   /// Looks that find nothing between two looks at the clock.
   private static let emptyLooksPerClock = 1024
 
@@ -103,12 +107,27 @@ struct BenchJob: ~Copyable {
         if now >= end || Interrupt.isRequested { return }
         continue
       }
+      if plan.wait.needsInterrupts {
+        waitForOne(&reads, &writes)
+        if Clock.nanoseconds >= end || Interrupt.isRequested { return }
+        continue
+      }
       emptyLooks &+= 1
       if emptyLooks == Self.emptyLooksPerClock {
         emptyLooks = 0
         if Clock.nanoseconds >= end || Interrupt.isRequested { return }
       }
     }
+  }
+
+  /// Waits for a completion as the plan says, and answers it with the next request.
+  private mutating func waitForOne(_ reads: inout LatencyMeter, _ writes: inout LatencyMeter) {
+    guard
+      var completion = queue.next(waiting: plan.wait, forNanoseconds: Self.longestSleep)
+    else { return }
+    let now = Clock.nanoseconds
+    account(completion.tag, completion.result, now: now, &reads, &writes)
+    if let buffer = completion.buffer.take() { submit(buffer, now: now) }
   }
 
   private mutating func drain(_ reads: inout LatencyMeter, _ writes: inout LatencyMeter) {

@@ -18,7 +18,7 @@ struct BenchCommand: ParsableCommand {
   @Option(help: "Requests in flight a job.")
   var iodepth = 32
 
-  @Option(help: "How long: 10s, 500ms, 2m.", transform: Self.duration)
+  @Option(help: "How long: 10s, 500ms, 2m.", transform: RunTime.option)
   var runtime: UInt64 = 3_000_000_000
 
   @Option(help: "Threads, each with a queue of its own.")
@@ -26,6 +26,11 @@ struct BenchCommand: ParsableCommand {
 
   @Option(help: "Queues that the device sets up; at least numjobs, which is the default.")
   var queues: Int?
+
+  @Option(
+    help: "How to wait: busy (poll), adaptive (poll, then sleep), interrupt (sleep).",
+    transform: WaitPolicy.option)
+  var wait = WaitPolicy.busy
 
   @Option(help: "Where random offsets begin.")
   var seed: UInt64 = 1
@@ -41,7 +46,8 @@ struct BenchCommand: ParsableCommand {
     let queues = queues ?? numjobs
     let opened = try OpenedDevice(
       device, access: rw.writes ? .write : .read, queues: queues, depth: iodepth,
-      memoryByteCount: max(OpenedDevice.memoryByteCount, numjobs * iodepth * (Int(bs) + 4096)))
+      memoryByteCount: max(OpenedDevice.memoryByteCount, numjobs * iodepth * (Int(bs) + 4096)),
+      interrupts: wait.needsInterrupts)
     defer { opened.device.close() }
     let plan = try plan(for: opened)
     let device = opened.device
@@ -90,14 +96,15 @@ struct BenchCommand: ParsableCommand {
       iodepth <= depth, "--iodepth \(iodepth)", "1 to \(depth), what the device's queues hold")
     return BenchJob.Plan(
       pattern: rw, blockByteCount: Int(bs), depth: iodepth, runtimeNanoseconds: runtime,
-      spanByteCount: capacity / bs * bs, seed: seed)
+      spanByteCount: capacity / bs * bs, seed: seed, wait: wait)
   }
 
   private func result(
     of measurements: [BenchJob.Measurement], _ opened: OpenedDevice, queues: Int
   ) -> BenchResult {
     var result = BenchResult(
-      device: device, way: opened.way, pattern: rw, blockByteCount: Int(bs), depth: iodepth,
+      device: device, way: opened.way + (wait == .busy ? "" : ", \(wait.rawValue)"), pattern: rw,
+      blockByteCount: Int(bs), depth: iodepth,
       jobs: numjobs, queues: queues, seed: seed, isDebugBuild: _isDebugAssertConfiguration())
     for measurement in measurements {
       result.reads.add(measurement.reads)
@@ -117,11 +124,25 @@ struct BenchCommand: ParsableCommand {
         .usage, "\(given) can't be", allowed: "allowed is \(allowed)", remedy: "change it")
     }
   }
+}
 
-  private static let duration: @Sendable (String) throws -> UInt64 = { text in
-    guard let nanoseconds = RunTime.nanoseconds(text) else {
-      throw ValidationError("\"\(text)\" is no duration: allowed are \(RunTime.grammar)")
+extension RunTime {
+  /// Reads a duration on the command line.
+  static let option: @Sendable (String) throws -> UInt64 = { text in
+    guard let nanoseconds = nanoseconds(text) else {
+      throw ValidationError("\"\(text)\" is no duration: allowed are \(grammar)")
     }
     return nanoseconds
+  }
+}
+
+extension WaitPolicy {
+  /// Reads a policy on the command line.
+  fileprivate static let option: @Sendable (String) throws -> WaitPolicy = { text in
+    guard let policy = WaitPolicy(rawValue: text) else {
+      let names = allCases.map(\.rawValue).joined(separator: ", ")
+      throw ValidationError("\"\(text)\" is no way to wait: allowed are \(names)")
+    }
+    return policy
   }
 }

@@ -53,7 +53,9 @@ extension Queue {
     repeat {
       while lastUsed != usedSeen { reapOne() }
     } while isPositional && state.keptCount == 0 && !state.isStopped && lookAgain()
-    kick()
+    // In order every completion comes this way: what is submitted in between is left to be kicked
+    // together.
+    if !isInOrder || state.keptCount == 0 { kick() }
     return state.keptCount > 0 ? takeKept() : nil
   }
 

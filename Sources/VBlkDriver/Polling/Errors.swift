@@ -45,15 +45,16 @@ extension Queue {
     case .timedOut:
       return VBlkError(
         code, "\(what) took longer than \(device.deadlineNanoseconds / 1_000_000) ms",
-        remedy: "the device was reset; whether the operation was carried out is unknown")
+        remedy: "device or queue was reset; whether the operation was carried out is unknown")
     case .ioError:
       return VBlkError(
         code, "\(what) on \(name): the device met an I/O error",
         remedy: "look at what is behind it: its disk may fail, an image's file system be full")
-    case .reset, .resetting, .removed:
+    case .reset, .resetting, .removed, .suspended:
       return VBlkError(
         code, "\(what) on \(name): \(Self.plainText(code))",
-        remedy: code == .removed ? "open it again once it is back" : "try again")
+        remedy: code == .removed
+          ? "open it again once it is back" : code == .suspended ? "resume it" : "try again")
     case .unknownStatus:
       return VBlkError(
         code,
@@ -114,6 +115,7 @@ extension Queue {
   private static func plainText(_ code: VBlkError.Code) -> String {
     switch code {
     case .resetting: "the device is being reset"
+    case .suspended: "the device is suspended"
     case .reset: "the device was reset; whether the operation was carried out is unknown"
     case .shortTransfer: "the device transferred less than was asked for"
     case .removed: "the device is gone"

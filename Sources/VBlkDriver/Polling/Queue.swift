@@ -1,3 +1,4 @@
+public import CHostIO
 public import DMAPool
 public import Synchronization
 import Virtio
@@ -9,9 +10,10 @@ import Virtio
 /// until they are done. Offsets and counts are in bytes. After a ``Submission/queued`` the buffer
 /// comes back with exactly one ``Completion``.
 public struct Queue: ~Copyable {
-  // Set once. The ring's format is chosen by `isPacked`: `ring` is in use, or `packed`.
+  // Set once, but the ring's size by a reset of the queue too. The ring's format is chosen by
+  // `isPacked`: `ring` is in use, or `packed`.
   // A pointer comes first: with a Bool there the compiler fails under the thread sanitizer.
-  @usableFromInline let ring: SplitRing
+  @usableFromInline var ring: SplitRing
   @usableFromInline let isPacked: Bool
   @usableFromInline let isIndirect: Bool
   /// Descriptors stand at the ring's next places: packed, or in order (``QueueLayout``).
@@ -21,8 +23,12 @@ public struct Queue: ~Copyable {
   @usableFromInline let requests: RequestAreas
   @usableFromInline let device: Device
   @usableFromInline let arena: UInt32
-  @usableFromInline let headLimit: UInt32
+  @usableFromInline var headLimit: UInt32
   @usableFromInline let eventIndex: Bool
+  /// The device is ordered as the platform's devices are, not as its processors (ORDER_PLATFORM,
+  /// virtio 1.2, 6). Acquires and releases hold for whoever shares the memory; fences K and N are
+  /// chosen by it.
+  @usableFromInline let isPlatformOrdered: Bool
   @usableFromInline let blockMask: UInt64
   let memory: QueueMemory
   let limits: QueueLimits
@@ -81,6 +87,7 @@ public struct Queue: ~Copyable {
     arena = device.memory.number
     headLimit = UInt32(memory.layout.headLimit)
     eventIndex = device.info.accepted.contains(.eventIndex)
+    isPlatformOrdered = device.info.accepted.contains(.orderPlatform)
     limits = device.info.limits
     blockMask = UInt64(limits.logicalBlockSize - 1)
     capacity = device.capacityBytes
@@ -127,6 +134,7 @@ public struct Queue: ~Copyable {
     arena = other.arena
     headLimit = other.headLimit
     eventIndex = other.eventIndex
+    isPlatformOrdered = other.isPlatformOrdered
     blockMask = other.blockMask
     memory = other.memory
     device = other.device
@@ -183,6 +191,8 @@ struct QueueState {
   var isRetired = false
   /// An interrupt was asked for.
   var isArmed = false
+  /// How long an adaptive wait polls before it sleeps.
+  var spinNanoseconds = Limits.shortestSpinNanoseconds
   /// The last refusal of a submission, for the rich error.
   var refusal = Refusal()
   var lastViolation: Violation?
@@ -278,7 +288,7 @@ extension Queue {
     let isWanted = isPacked ? publishPacked() : publishSplit(from: old)
     if isWanted {
       counters.kicks &+= 1
-      doorbell.ring()
+      ringDoorbell()
     } else {
       counters.suppressedKicks &+= 1
     }
@@ -287,7 +297,7 @@ extension Queue {
   @inlinable @inline(__always)
   mutating func publishPacked() -> Bool {
     packed.publish()
-    atomicMemoryFence(ordering: .sequentiallyConsistent)  // fence K
+    fenceFull()  // fence K
     let isWanted = packed.wantsKick(eventIndex: eventIndex)
     packed.beginBatch()
     return isWanted
@@ -296,8 +306,27 @@ extension Queue {
   @inlinable @inline(__always)
   mutating func publishSplit(from old: UInt16) -> Bool {
     ring.publish(availShadow)
-    atomicMemoryFence(ordering: .sequentiallyConsistent)  // fence K
+    fenceFull()  // fence K
     return ring.wantsKick(from: old, to: availShadow, eventIndex: eventIndex)
+  }
+
+  @inlinable @inline(__always)
+  func ringDoorbell() {
+    if _slowPath(doorbell.isWide) { ringWide() } else { doorbell.ring() }
+  }
+
+  @inline(never)
+  @usableFromInline
+  func ringWide() { doorbell.ring(next: isPacked ? packed.nextUnavailable : availPublished) }
+
+  /// Stores before it are seen before loads after it are done, by the device too.
+  @inlinable @inline(__always)
+  func fenceFull() {
+    if _slowPath(isPlatformOrdered) {
+      chio_fence_device()
+    } else {
+      atomicMemoryFence(ordering: .sequentiallyConsistent)
+    }
   }
 
   // MARK: - Poll

@@ -20,7 +20,8 @@ extension Queue {
   /// the restart.
   mutating func followReset() {
     let current = device.epochWord.load(ordering: .acquiring)
-    guard current != epoch else { return }
+    // Suspended, everything stays as it is: the epoch comes back.
+    guard current != epoch, current & Device.suspendedBit == 0 else { return }
     epoch = current
     counters.resets &+= 1
     if !state.isStopped {
@@ -34,7 +35,7 @@ extension Queue {
   }
 
   /// Ends each bio by the ordinary drop. Cursors are emptied first, so that nothing is refilled.
-  private mutating func sweep(code: VBlkError.Code) {
+  mutating func sweep(code: VBlkError.Code) {
     availShadow = availPublished
     usedSeen = lastUsed
     markLate(code)
@@ -103,7 +104,7 @@ extension Queue {
 
   /// Nothing is in flight any more, and the ring is given to the device anew before it is used;
   /// also that of a queue that was closed meanwhile.
-  private mutating func restartPositions() {
+  mutating func restartPositions() {
     availShadow = 0
     availPublished = 0
     lastUsed = 0
@@ -170,7 +171,7 @@ extension Queue {
       if lookForWork() { reapOne() }
       guard device.now() - start > device.deadlineNanoseconds, !overdue else { continue }
       overdue = true
-      device.stop(.timedOut, because: "queue \(index) had work in flight when it was closed")
+      resetLate(because: "work was in flight when it was closed")
     }
   }
 

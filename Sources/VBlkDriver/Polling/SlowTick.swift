@@ -7,6 +7,11 @@ extension Queue {
     if eventIndex, !isPacked, !state.isStopped, !state.isArmed { suppressInterrupts() }
     let now = device.now()
     guard now &- state.tickNanoseconds >= Limits.tickNanoseconds else { return }
+    if device.isSuspended {
+      // Deadlines stand still.
+      state.tickNanoseconds = now
+      return
+    }
     advanceTick(to: now)
     if state.isStopped {
       device.leaveOutUnswept()
@@ -25,10 +30,7 @@ extension Queue {
       return
     }
     rekickIfIdle()
-    if hasOverdueWork() {
-      device.stop(.timedOut, because: "an operation of queue \(index) missed its deadline")
-      followReset()
-    }
+    if hasOverdueWork() { resetLate(because: "an operation missed its deadline") }
   }
 
   /// Moves the tick on. Where nobody has polled for a while, what was submitted since the last tick
@@ -58,7 +60,7 @@ extension Queue {
     state.idleTicks += 1
     guard state.idleTicks % Limits.ticksBeforeRekick == 0 else { return }
     counters.rekicks &+= 1
-    doorbell.ring()
+    ringDoorbell()
   }
 
   private func hasOverdueWork() -> Bool {

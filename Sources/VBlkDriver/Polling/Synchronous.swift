@@ -135,6 +135,10 @@ extension Queue {
     _ operation: Operation, at offset: UInt64, _ count: UInt64, _ source: DioSource,
     durable: Bool = false, rangeFlags: UInt32 = 0
   ) throws(VBlkError) -> Int {
+    if device.isSuspended {
+      state.refusal = Refusal(operation: operation, offset: offset, byteCount: count)
+      throw error(for: .suspended)
+    }
     // After a reset the slow way goes on where this queue was the last to sweep.
     if case .buffer(let block) = source, operation.isTransfer, !durable, rangeFlags == 0,
       device.epochWord.load(ordering: .relaxed) == epoch,

@@ -17,13 +17,14 @@ extension Queue {
   public mutating func armInterrupt() -> Bool {
     precondition(device.interrupts != nil, "the device was opened without interrupts")
     kick()
+    device.acknowledgeLine()
     state.isArmed = true
     if isPacked {
       packed.requestInterrupt()
     } else {
       ring.requestInterrupt(lastUsed: lastUsed, eventIndex: eventIndex)
     }
-    atomicMemoryFence(ordering: .sequentiallyConsistent)  // fence N
+    fenceFull()  // fence N
     let isQuiet =
       usedIndex() == lastUsed && usedSeen == lastUsed && isBatchReaped
       && state.keptCount == 0 && state.stalledCount == 0
@@ -38,6 +39,7 @@ extension Queue {
   /// Ends ``armInterrupt()``: the queue is polled again.
   public mutating func disarmInterrupt() {
     state.isArmed = false
+    device.acknowledgeLine()
     suppressInterrupts()
   }
 }

@@ -14,6 +14,8 @@ struct Negotiation {
     .sizeMax, .segMax, .readOnly, .blockSize, .flush, .topology, .configWriteCache, .multiQueue,
     .discard, .writeZeroes, .indirectDescriptors, .eventIndex, .version1, .accessPlatform,
     .ringPacked, .inOrder, .lifetime, .secureErase, .zoned,
+    .ringReset, .notificationData,
+    .notificationConfigData, .orderPlatform, .suspend,
   ]
 
   /// Resets the device, agrees on features, and reads the configuration.
@@ -30,7 +32,8 @@ struct Negotiation {
     transport.addStatus(.acknowledge)
     transport.addStatus(.driver)
     let offered = transport.offeredFeatures()
-    var accepted = offered.intersection(Self.supported).subtracting(declined).withoutOrphans
+    var accepted = offered.intersection(Self.supported).intersection(transport.usable)
+      .subtracting(declined).withoutOrphans
     try Self.check(offered, accepted, transport)
     let isHostManaged = Self.isHostManaged(offered, transport)
     if isHostManaged { accepted.remove(.discard) }
@@ -57,6 +60,7 @@ struct Negotiation {
     self.offered = offered
     self.accepted = accepted
     self.config = config
+    transport.settle(accepted)
     limits = try QueueLimits(config: config, features: accepted)
     guard limits.isHostManaged == isHostManaged else {
       throw VBlkError(

@@ -19,6 +19,8 @@ struct VirtioCapabilities {
   private(set) var notifyMultiplier: UInt32 = 0
   private(set) var isr: RegisterBlock?
   private(set) var device: RegisterBlock?
+  /// Where the PCI_CFG capability is, where regions can't be reached otherwise.
+  private(set) var window: Int?
   /// Whether any virtio capability was there at all, usable or not; a legacy device has none.
   private(set) var foundAny = false
   /// Why capabilities were passed over, for the error if one is missing.
@@ -53,6 +55,12 @@ struct VirtioCapabilities {
       try function.readConfig(at: offset + VirtioCapabilityLayout.barOffset, width: 4))
     let count = UInt64(
       try function.readConfig(at: offset + VirtioCapabilityLayout.byteCount, width: 4))
+    if type == .pciConfig, !function.reachesRegions, window == nil,
+      length >= VirtioCapabilityLayout.extendedLength,
+      offset + VirtioCapabilityLayout.extendedLength <= 256
+    {
+      window = offset
+    }
     guard bar <= 5 else { return }
     guard type != .pciConfig, type != .vendor, type != .sharedMemory else { return }
     let room = function.regionByteCount(bar)

@@ -1,5 +1,6 @@
 import CHostIO
 import PCI
+import Synchronization
 import Virtio
 
 /// Modern virtio over a PCI function: registers, status machine, features, configuration, queue
@@ -12,6 +13,9 @@ final class VirtioPCITransport: Sendable {
   private let notify: RegisterBlock
   private let notifyMultiplier: UInt32
   private let device: RegisterBlock
+  private let isr: RegisterBlock
+  /// What doorbells depend on; set by the negotiation.
+  private let negotiated = Atomic<UInt64>(0)
 
   /// Finds the virtio structures of `function`.
   init(_ function: any PCIFunction) throws(VBlkError) {
@@ -35,7 +39,7 @@ final class VirtioPCITransport: Sendable {
           remedy: "give the VM a modern one (QEMU: disable-legacy=on,disable-modern=off)")
       }
       guard let common = found.common, let notify = found.notify, let device = found.device,
-        found.isr != nil
+        let isr = found.isr
       else {
         let reasons =
           found.passedOver.isEmpty ? "none offered" : found.passedOver.joined(separator: "; ")
@@ -44,7 +48,15 @@ final class VirtioPCITransport: Sendable {
           "\(function.name) lacks a usable common, notify, ISR or device structure (\(reasons))",
           remedy: "the device is faulty, or its BARs are not mapped; see `vblk info -v`")
       }
-      self.function = function
+      guard function.reachesRegions || found.window != nil else {
+        throw VBlkError(
+          .deviceUnavailable,
+          "the BARs of \(function.name) can't be reached, and it has no PCI_CFG capability "
+            + "(virtio 1.2, 4.1.4.9)",
+          remedy: "enable its memory space, or bind it to vfio-pci")
+      }
+      self.function = found.window.map { ConfigWindow(function, at: $0) } ?? function
+      self.isr = isr
       self.common = common
       self.notify = notify
       self.notifyMultiplier = found.notifyMultiplier
@@ -122,6 +134,15 @@ final class VirtioPCITransport: Sendable {
     }
   }
 
+  /// Notes what was agreed, for doorbells.
+  func settle(_ features: Features) { negotiated.store(features.rawValue, ordering: .relaxed) }
+
+  /// Reads the interrupt status, which clears it and takes the interrupt line back (virtio 1.2,
+  /// 4.1.4.5).
+  func takeInterruptStatus() -> UInt8 {
+    UInt8(truncatingIfNeeded: function.read(region: isr.region, offset: isr.offset, width: 1))
+  }
+
   // MARK: - Configuration
 
   var configGeneration: UInt8 {
@@ -167,6 +188,30 @@ final class VirtioPCITransport: Sendable {
   }
 
   // MARK: - Queues
+
+  /// Every feature but those whose register the common structure is too short for.
+  var usable: Features {
+    var features = Features(rawValue: .max)
+    if common.byteCount < CommonConfig.queueReset + 2 { features.remove(.ringReset) }
+    if common.byteCount < CommonConfig.queueNotifyData + 2 {
+      features.remove(.notificationConfigData)
+    }
+    return features
+  }
+
+  /// Resets queue `index` (virtio 1.2, 4.1.4.3.1): writes 1 and waits until the register reads 0.
+  ///
+  /// - Returns: Whether the device confirmed within the limit. If not it may still use the ring.
+  func resetQueue(_ index: Int, limitNanoseconds: UInt64 = Limits.resetNanoseconds) -> Bool {
+    write(CommonConfig.queueSelect, width: 2, UInt32(index))
+    write(CommonConfig.queueReset, width: 2, 1)
+    let start = chio_now_ns()
+    repeat {
+      if read(CommonConfig.queueReset, width: 2) == 0 { return true }
+      chio_pause()
+    } while chio_now_ns() - start < limitNanoseconds
+    return read(CommonConfig.queueReset, width: 2) == 0
+  }
 
   var queueCount: Int { Int(read(CommonConfig.queueCount, width: 2)) }
 
@@ -214,7 +259,15 @@ final class VirtioPCITransport: Sendable {
   private func doorbell(of index: Int) throws(VBlkError) -> Doorbell {
     let position = UInt64(read(CommonConfig.queueNotifyOffset, width: 2))
     let (offset, overflow) = position.multipliedReportingOverflow(by: UInt64(notifyMultiplier))
-    guard !overflow, offset & 1 == 0, offset + 2 <= notify.byteCount else {
+    let features = Features(rawValue: negotiated.load(ordering: .relaxed))
+    let isWide = features.contains(.notificationData)
+    let width: UInt64 = isWide ? 4 : 2
+    let value =
+      features.contains(.notificationConfigData)
+      ? read(CommonConfig.queueNotifyData, width: 2) : UInt32(index)
+    guard !overflow, (notify.offset + offset) % width == 0, offset <= notify.byteCount,
+      width <= notify.byteCount - offset
+    else {
       throw VBlkError(
         .deviceUnavailable,
         "\(function.name) puts the doorbell of queue \(index) at \(position) x "
@@ -223,7 +276,7 @@ final class VirtioPCITransport: Sendable {
     }
     return Doorbell(
       function, region: notify.region, offset: notify.offset + offset,
-      value: UInt16(truncatingIfNeeded: index))
+      value: UInt16(truncatingIfNeeded: value), isWide: isWide)
   }
 
   /// Sets the vector of configuration changes; false if the device refused it.

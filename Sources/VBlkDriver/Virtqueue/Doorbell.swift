@@ -7,7 +7,8 @@ import PCI
 /// Trivial, so that the data plane can copy it; ``DoorbellTarget`` keeps what it points to alive.
 ///
 /// Invariants
-/// 1. `register` is 2 bytes inside a mapped region of the function, which outlives every queue.
+/// 1. `register` is 2 bytes, or 4 where the doorbell is wide, inside a mapped region of the
+///    function, which outlives every queue.
 /// 2. `target` is retained once, and released once by ``release()``, after the last ring.
 @safe
 @usableFromInline
@@ -16,12 +17,18 @@ struct Doorbell {
   @usableFromInline let register: UnsafeMutableRawPointer?
   /// What is called where there is no register.
   @usableFromInline let target: Unmanaged<DoorbellTarget>?
-  /// The 16 bits to write: the queue's index (virtio 1.2, 4.1.5.2).
+  /// The 16 bits to write: the queue's index, or what the device has told with NOTIF_CONFIG_DATA
+  /// (virtio 1.2, 4.1.5.2).
   @usableFromInline let value: UInt16
+  /// Whether 32 bits are written, the queue's next place above the value (NOTIFICATION_DATA).
+  @usableFromInline let isWide: Bool
 
-  init(_ function: any PCIFunction, region: Int, offset: UInt64, value: UInt16) {
+  init(
+    _ function: any PCIFunction, region: Int, offset: UInt64, value: UInt16, isWide: Bool = false
+  ) {
     self.value = value
-    unsafe register = function.mapped(region: region, offset: offset, count: 2)
+    self.isWide = isWide
+    unsafe register = function.mapped(region: region, offset: offset, count: isWide ? 4 : 2)
     let isMapped = unsafe register != nil
     unsafe target =
       isMapped ? nil : .passRetained(DoorbellTarget(function, region: region, offset: offset))
@@ -34,6 +41,16 @@ struct Doorbell {
       unsafe chio_mmio_write16(register, value)
     } else if let target = unsafe target {
       unsafe target._withUnsafeGuaranteedRef { $0.write(value) }
+    }
+  }
+
+  /// Rings a wide doorbell once; `next` is the first place that is not available (virtio 1.2, 2.9).
+  func ring(next: UInt16) {
+    let word = UInt32(value) | UInt32(next) << 16
+    if let register = unsafe register {
+      unsafe chio_mmio_write32(register, word)
+    } else if let target = unsafe target {
+      unsafe target._withUnsafeGuaranteedRef { $0.writeWide(word) }
     }
   }
 
@@ -57,5 +74,9 @@ final class DoorbellTarget: Sendable {
   @usableFromInline
   func write(_ value: UInt16) {
     function.write(region: region, offset: offset, width: 2, value: UInt32(value))
+  }
+
+  func writeWide(_ value: UInt32) {
+    function.write(region: region, offset: offset, width: 4, value: value)
   }
 }

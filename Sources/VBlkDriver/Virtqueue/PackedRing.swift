@@ -287,6 +287,13 @@ struct PackedRing {
     unsafe chio_store32_once(driverEvent, UInt32(PackedLayout.eventDisable) << 16)
   }
 
+  /// The first place that is not available, with its wrap counter in bit 15; for a notification
+  /// that carries it. What was added since the last kick is not available yet (P3).
+  var nextUnavailable: UInt16 {
+    let place = unsafe UInt16((held - descriptors) / Self.stride)
+    return place | (isFirstTurn(heldFirst) ? 1 << 15 : 0)
+  }
+
   // MARK: - Closed and handed out again
 
   /// Where a queue stands that has nothing in flight: there `used` is `avail`.

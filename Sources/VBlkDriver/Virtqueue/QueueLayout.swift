@@ -7,19 +7,19 @@ import Virtio
 ///
 /// Bytes of a queue of N entries: about (16 + 2 + 8 + 128) x N + 16 x (segments + 2) x slots.
 struct QueueLayout: Equatable {
-  let size: Int
+  private(set) var size: Int
   let isPacked: Bool
   let isIndirect: Bool
   /// Whether the device uses buffers in the order in which they were made available.
   let isInOrder: Bool
   /// Requests that can be in flight: N with INDIRECT_DESC, else a triple of descriptors each.
-  let slotCount: Int
+  private(set) var slotCount: Int
   /// Distance of two slots' heads: 3 where a head is a triple of a split ring, else 1.
   let headStride: Int
   /// Slots' heads, which are buffer ids of a packed ring, are below it.
-  let headLimit: Int
+  private(set) var headLimit: Int
   /// Data segments of one bio.
-  let maxSegments: Int
+  private(set) var maxSegments: Int
   let descriptorsOffset: Int
   /// The available ring, or the driver event.
   let availOffset: Int
@@ -71,6 +71,21 @@ struct QueueLayout: Equatable {
     tablesOffset = aligned(requestsOffset + RequestArea.stride * size)
     tableStride = isIndirect ? aligned(16 * (maxSegments + 2)) : 0
     byteCount = tablesOffset + tableStride * size
+  }
+
+  /// The same memory with a ring of `size` entries; nil where that is larger, or no size.
+  func resized(to size: Int) -> QueueLayout? {
+    guard size <= self.size,
+      let other = QueueLayout(
+        size: size, isPacked: isPacked, isIndirect: isIndirect, isInOrder: isInOrder,
+        maxSegments: maxSegments)
+    else { return nil }
+    var layout = self
+    layout.size = size
+    layout.slotCount = other.slotCount
+    layout.headLimit = other.headLimit
+    layout.maxSegments = other.maxSegments
+    return layout
   }
 
   /// Whether a ring of the format may have `size` entries.

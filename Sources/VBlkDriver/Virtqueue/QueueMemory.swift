@@ -8,13 +8,15 @@ final class QueueMemory: @unchecked Sendable {
   // One thread at a time: the owner of the Queue, or the device while no Queue is handed out or
   // its owner has swept it.
   let index: Int
-  let layout: QueueLayout
+  /// As it was made; what has a place for each slot has as many as this.
+  let largest: QueueLayout
+  private(set) var layout: QueueLayout
   /// All of the DMA block.
   private let shared: SharedRun
   /// One of the two is in use, as `layout.isPacked` says; the other one's pointers mean nothing.
-  let ring: SplitRing
+  private(set) var ring: SplitRing
   /// As it is at first; a queue has its own.
-  let packed: PackedRing
+  private(set) var packed: PackedRing
   let requests: RequestAreas
   let records: Table<BioRecord>
   let dios: Table<DioRecord>
@@ -47,6 +49,7 @@ final class QueueMemory: @unchecked Sendable {
     index: Int, layout: QueueLayout, arena: DMAArena, bounceBlocks: Int, blockSize: Int
   ) throws(VBlkError) {
     self.index = index
+    largest = layout
     self.layout = layout
     do {
       bounce = try BouncePool(
@@ -109,6 +112,23 @@ final class QueueMemory: @unchecked Sendable {
     DescriptorTable(
       shared.advanced(by: layout.tablesOffset + layout.tableStride * Int(head)),
       count: layout.maxSegments + 2)
+  }
+
+  /// The layout for a depth that is asked for, nil for the one there is; nil where it can't be.
+  func layout(forDepth depth: Int?) -> QueueLayout? {
+    guard let depth else { return layout }
+    guard depth >= 1, depth <= largest.slotCount else { return nil }
+    let wanted = layout.isIndirect ? depth : depth * 3
+    var size = layout.isPacked ? wanted : 1
+    while size < wanted { size *= 2 }
+    return largest.resized(to: min(size, largest.size))
+  }
+
+  /// Makes the ring another size, in its place; while the device does not have it.
+  func resize(to layout: QueueLayout) {
+    self.layout = layout
+    ring = SplitRing(shared, layout: layout)
+    packed = PackedRing(shared, layout: layout)
   }
 
   /// Takes the doorbell that the device named when it was given the queue.

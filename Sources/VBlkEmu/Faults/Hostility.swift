@@ -23,6 +23,7 @@
 /// | 15 | `refusesFeatures`, `withoutVersion1` | stop: device unusable |
 /// | 16 | `featuresChange`, `orphanedFeatures` | one snapshot; drop what hangs in the air |
 /// | 17 | `resetNeverEnds` | bounded wait, then quarantine the memory |
+/// | 17 | `queueResetNeverEnds` | bounded wait, then reset the device |
 /// | 18 | `capabilityLoop`, `capabilityBarInvalid`, `capabilityOutsideBar`, `capabilityWraps`, |
 /// |    | `capabilityTooShort`, `capabilityMissing` | skip or fail, no access |
 /// | 19 | `notifyOffsetOutOfRange` | fail the queue |
@@ -159,9 +160,14 @@ public struct Hostility: OptionSet, Hashable, Sendable {
   /// Row 10: USED is not what AVAIL is, so the descriptor is not a used one.
   public static let usedFlagsInconsistent = bit(47)
 
+  // RING_RESET.
+
+  /// Row 17: `queue_reset` reads 1 for ever.
+  public static let queueResetNeverEnds = bit(48)
+
   /// The switches that act on rings and completions.
   static let ring = Hostility(rawValue: 0xFFFF).union(
     [.configInterruptStorm, .usedFlagsGarbage, .usedFlagsInconsistent])
   /// Every switch.
-  public static let all: [Hostility] = (0..<48).map { bit($0) }
+  public static let all: [Hostility] = (0..<49).map { bit($0) }
 }

@@ -51,6 +51,11 @@ extension DeviceCore {
     case (CommonConfig.queueDriver + 4, 4): return high(register?.areas.driver)
     case (CommonConfig.queueDevice, 4): return low(register?.areas.device)
     case (CommonConfig.queueDevice + 4, 4): return high(register?.areas.device)
+    case (CommonConfig.queueNotifyData, 2) where file.offered.contains(.notificationConfigData):
+      return register == nil ? 0 : UInt32(notificationData(Int(file.queueSelect)))
+    case (CommonConfig.queueReset, 2) where file.offered.contains(.ringReset):
+      let isStuck = file.hostility.contains(.queueResetNeverEnds)
+      return isStuck && register?.wasReset == true ? 1 : 0
     default: return nil
     }
   }
@@ -82,7 +87,8 @@ extension DeviceCore {
       return writeStatus(DeviceStatus(rawValue: UInt8(truncatingIfNeeded: value)), &file)
     case (CommonConfig.queueSelect, 2): file.queueSelect = UInt16(truncatingIfNeeded: value)
     case (CommonConfig.deviceFeature, 4), (CommonConfig.queueCount, 2),
-      (CommonConfig.configGeneration, 1), (CommonConfig.queueNotifyOffset, 2):
+      (CommonConfig.configGeneration, 1), (CommonConfig.queueNotifyOffset, 2),
+      (CommonConfig.queueNotifyData, 2):
       file.report(.readOnlyRegister, at: offset, value: UInt64(value))
     default: writeQueueRegister(offset, width, value, &file)
     }
@@ -112,9 +118,11 @@ extension DeviceCore {
   private func writeQueueRegister(
     _ offset: UInt64, _ width: Int, _ value: UInt32, _ file: inout RegisterFile
   ) {
-    guard width == (offset < CommonConfig.queueDescriptors ? 2 : 4),
+    let isShort = offset < CommonConfig.queueDescriptors || offset >= CommonConfig.queueNotifyData
+    guard width == (isShort ? 2 : 4),
       offset >= CommonConfig.queueSize, offset % UInt64(width) == 0,
-      offset < UInt64(VirtioPCI.commonConfigMinimum)
+      offset < UInt64(VirtioPCI.commonConfigMinimum) || offset == CommonConfig.queueReset,
+      offset != CommonConfig.queueReset || width == 2
     else {
       file.report(.registerAccess, at: offset, value: UInt64(value))
       return
@@ -123,6 +131,7 @@ extension DeviceCore {
       file.report(.queueSelectOutOfRange, at: offset, value: UInt64(file.queueSelect))
       return
     }
+    if offset == CommonConfig.queueReset { return writeReset(queue, value, &file) }
     guard !file.queues[queue].enabled || offset == CommonConfig.queueEnable else {
       file.report(.registerAfterEnable, queue: queue, at: offset, value: UInt64(value))
       return
@@ -162,6 +171,19 @@ extension DeviceCore {
     }
     if file.hostility.contains(.queueSizeIgnored) { return }
     file.queues[queue].size = UInt16(value)
+  }
+
+  /// Resets one queue (virtio 1.2, 4.1.4.3.1): when the register reads 0 again nothing of it is in
+  /// flight and its registers are as they were, for another set-up.
+  private func writeReset(_ queue: Int, _ value: UInt32, _ file: inout RegisterFile) {
+    guard file.negotiated.contains(.ringReset), value == 1 else {
+      file.report(
+        .queueResetInvalid, queue: queue, at: CommonConfig.queueReset, value: UInt64(value))
+      return
+    }
+    queues.withQueue(queue) { $0.resetRing() }
+    file.resetQueue(queue)
+    file.queues[queue].wasReset = true
   }
 
   /// Takes the queue's set-up over, once; what can't be a queue breaks the device instead.

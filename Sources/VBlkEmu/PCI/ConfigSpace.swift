@@ -43,11 +43,13 @@ struct ConfigSpace {
   private static let busMasterBit: UInt8 = 4
 
   init(_ configuration: EmulatedDisk.Configuration, deviceByteCount: Int) {
-    header(vectors: configuration.vectorCount)
+    header(configuration.identity, vectors: configuration.vectorCount)
+    // A legacy function has its registers elsewhere, which is nothing that this one shows.
+    guard configuration.identity != .legacy else { return }
     let hostility = configuration.hostility
     let short = hostility.contains(.capabilityTooShort)
     addCapability(
-      .commonConfig, BARLayout.common, short ? 8 : UInt64(VirtioPCI.commonConfigMinimum),
+      .commonConfig, BARLayout.common, short ? 8 : configuration.commonByteCount,
       bar: hostility.contains(.capabilityBarInvalid) ? 7 : 0, length: short ? 8 : nil)
     let wraps = hostility.contains(.capabilityWraps)
     if !hostility.contains(.capabilityMissing) {
@@ -72,19 +74,20 @@ struct ConfigSpace {
     if hostility.contains(.capabilityLoop) { bytes[link] = 0x40 }
   }
 
-  private mutating func header(vectors: Int) {
+  private mutating func header(_ identity: EmulatedDisk.Identity, vectors: Int) {
+    let isModern = identity == .modern
     set(0, VirtioPCI.vendorID)
-    set(2, VirtioPCI.modernBlockID)
+    set(2, isModern ? VirtioPCI.modernBlockID : VirtioPCI.transitionalBlockID)
     bytes[Self.command] = 2  // memory space on; the bus sees to it
     writable[Self.command] = 6
-    set(6, UInt16(0x10))  // there are capabilities
-    bytes[8] = 1  // revision
+    set(6, UInt16(identity == .legacy ? 0 : 0x10))  // there are capabilities
+    bytes[8] = isModern ? 1 : 0  // revision
     bytes[0x0B] = 1  // mass storage
     bytes[0x0A] = 0x80  // other
     setBar(BARLayout.virtioRegion, BARLayout.virtioByteCount)
     if vectors > 0 { setBar(BARLayout.vectorRegion, BARLayout.vectorByteCount) }
     set(0x2C, VirtioPCI.vendorID)
-    set(0x2E, UInt16(0x40))
+    set(0x2E, UInt16(isModern ? 0x40 : 2))
     writable[0x3C] = 0xFF  // interrupt line
     bytes[0x3D] = 1  // INTA
   }
@@ -183,6 +186,7 @@ struct ConfigSpace {
 
   /// Whether `offset` is in the window's data.
   func isWindowData(_ offset: Int) -> Bool {
+    guard windowOffset != 0 else { return false }
     let start = windowOffset + VirtioCapabilityLayout.pciConfigData
     return offset >= start && offset < start + 4
   }

@@ -21,6 +21,11 @@ struct DeviceSignals: @unchecked Sendable {
     let connected = Atomic<Int>(0)
     let enabledInSpace = Atomic<Bool>(false)
     let removed = Atomic<Bool>(false)
+    /// The interrupt line's eventfd, and whether it waits to be unmasked.
+    let line = Atomic<CInt>(-1)
+    let lineMasked = Atomic<Bool>(false)
+    /// A configuration change that waits for the end of a suspension.
+    let deferred = Atomic<Bool>(false)
   }
 
   private let state: UnsafeMutablePointer<State>
@@ -45,10 +50,17 @@ struct DeviceSignals: @unchecked Sendable {
     DeviceStatus(rawValue: unsafe state.pointee.status.load(ordering: .acquiring))
   }
 
+  /// Whether a driver has set DRIVER_OK, also if the device is suspended since.
+  var isStarted: Bool { !status.isDisjoint(with: [.driverOK, .suspend]) }
+
   func resetStatus() { unsafe state.pointee.status.store(0, ordering: .releasing) }
 
   func add(_ bits: DeviceStatus) {
     unsafe state.pointee.status.bitwiseOr(bits.rawValue, ordering: .acquiringAndReleasing)
+  }
+
+  func remove(_ bits: DeviceStatus) {
+    unsafe state.pointee.status.bitwiseAnd(~bits.rawValue, ordering: .acquiringAndReleasing)
   }
 
   /// Whether the function has been pulled out.
@@ -107,21 +119,64 @@ struct DeviceSignals: @unchecked Sendable {
   }
 
   /// Tells the driver that the configuration has changed; the status bit goes first (4.1.4.5.1).
+  /// While suspended that waits (virtio 1.4, 2.1.2).
   func raiseConfiguration() {
+    if status.contains(.suspend) {
+      unsafe state.pointee.deferred.store(true, ordering: .releasing)
+      return
+    }
     raise(InterruptStatus.configuration)
     if messageSignalled { signal(configVector) }
   }
 
   private func raise(_ bit: UInt8) {
     unsafe state.pointee.interruptStatus.bitwiseOr(bit, ordering: .acquiringAndReleasing)
+    if !messageSignalled { assertLine() }
+  }
+
+  /// Tells what waited for the end of a suspension.
+  func raiseDeferred() {
+    if unsafe state.pointee.deferred.exchange(false, ordering: .acquiringAndReleasing) {
+      raiseConfiguration()
+    }
+  }
+
+  func forgetDeferred() { unsafe state.pointee.deferred.store(false, ordering: .releasing) }
+
+  // The interrupt line (INTx) is a level: the bus signals it once and masks it, until it is
+  // unmasked, and then again if the interrupt status has not been read.
+
+  /// Connects the line to an eventfd, or to none; the locks of all queues are held.
+  func setLine(_ eventfd: CInt?) {
+    unsafe state.pointee.line.store(eventfd ?? -1, ordering: .relaxed)
+    unsafe state.pointee.lineMasked.store(false, ordering: .releasing)
+  }
+
+  func unmaskLine() {
+    unsafe state.pointee.lineMasked.store(false, ordering: .sequentiallyConsistent)
+    if unsafe state.pointee.interruptStatus.load(ordering: .sequentiallyConsistent) != 0 {
+      assertLine()
+    }
+  }
+
+  private func assertLine() {
+    let descriptor = unsafe state.pointee.line.load(ordering: .relaxed)
+    guard descriptor >= 0,
+      unsafe !state.pointee.lineMasked.exchange(true, ordering: .sequentiallyConsistent)
+    else { return }
+    signalEventfd(descriptor)
+  }
+
+  private func signalEventfd(_ descriptor: CInt) {
+    var one: UInt64 = 1
+    // A counter that is full has told the driver already, and a closed one is its owner's affair.
+    unsafe _ = write(descriptor, &one, 8)
   }
 
   private func signal(_ vector: UInt16) {
     guard Int(vector) < vectorCount else { return }
     let descriptor = unsafe eventfds[Int(vector)].load(ordering: .relaxed)
     guard descriptor >= 0 else { return }
-    var one: UInt64 = 1
-    // A counter that is full has told the driver already, and a closed one is its owner's affair.
-    unsafe _ = write(descriptor, &one, 8)
+    signalEventfd(descriptor)
   }
 }

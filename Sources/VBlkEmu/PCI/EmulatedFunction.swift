@@ -25,21 +25,29 @@ final class EmulatedFunction: PCIFunction {
     BARLayout.byteCount(region, vectors: core.signals.vectorCount)
   }
 
+  var reachesRegions: Bool { core.reachesRegions }
+
   func mapped(region: Int, offset: UInt64, count: Int) -> UnsafeMutableRawPointer? { nil }
 
   func write(region: Int, offset: UInt64, width: Int, value: UInt32) {
+    guard _fastPath(core.reachesRegions) else { return }
     let position = offset &- BARLayout.notify
     if _fastPath(region == BARLayout.virtioRegion), _fastPath(position < core.notifyByteCount),
       _fastPath(width == 2)
     {
       core.ring(position, value)
+    } else if region == BARLayout.virtioRegion, position < core.notifyByteCount, width == 4,
+      !core.signals.removed
+    {
+      core.ringNegotiated(position, value, width: 4)
     } else {
       core.writeRegister(region, offset, width, value)
     }
   }
 
   func read(region: Int, offset: UInt64, width: Int) -> UInt32 {
-    core.readRegister(region, offset, width)
+    core.reachesRegions
+      ? core.readRegister(region, offset, width) : .max >> UInt32(32 - 8 * width)
   }
 
   func readConfig(at offset: Int, width: Int) throws(PCIError) -> UInt32 {
@@ -84,6 +92,16 @@ final class EmulatedFunction: PCIFunction {
     }
   }
 
+  var hasInterruptLine: Bool { true }
+
+  func setInterruptLine(eventfd: CInt?) throws(PCIError) {
+    core.queues.withAllStopped {
+      core.signals.setLine(eventfd)
+    }
+  }
+
+  func unmaskInterruptLine() { core.signals.unmaskLine() }
+
   func setBusMaster(_ enabled: Bool) throws(PCIError) {
     core.registers.withLock { file in
       file.space.busMaster = enabled
@@ -102,6 +120,7 @@ final class EmulatedFunction: PCIFunction {
     core.registers.withLock { core.reset(&$0) }
     core.queues.withAllStopped {
       for vector in 0..<core.signals.vectorCount { core.signals.setEventfd(vector, nil) }
+      core.signals.setLine(nil)
     }
   }
 }

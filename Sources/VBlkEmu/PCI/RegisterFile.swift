@@ -7,6 +7,7 @@ struct RegisterFile {
     var size: UInt16
     var vector = VirtioPCI.noVector
     var enabled = false
+    var wasReset = false
     var areas = QueueAreas()
   }
 
@@ -37,17 +38,27 @@ struct RegisterFile {
     hostility = configuration.hostility
   }
 
+  /// A queue's registers before the driver has written any; sizes that split rings can't have go
+  /// down to those they can, once the format is known.
+  private var freshQueue: Queue {
+    var queue = Queue(size: maximumSize)
+    if negotiated.isEmpty || isPacked { return queue }
+    while queue.size & (queue.size - 1) != 0 { queue.size &= queue.size - 1 }
+    return queue
+  }
+
+  /// Puts the registers of one queue back (virtio 1.2, 4.1.4.3.1).
+  mutating func resetQueue(_ index: Int) { queues[index] = freshQueue }
+
   /// Whether queues are packed rings.
   var isPacked: Bool { negotiated.contains(.ringPacked) }
 
-  /// Takes over what was negotiated; sizes that split rings can't have go down to those they can.
+  /// Takes over what was negotiated.
   mutating func settle() {
     negotiated = Features(rawValue: driverFeatures)
     if isPacked { return }
     for index in queues.indices {
-      while queues[index].size & (queues[index].size - 1) != 0 {
-        queues[index].size &= queues[index].size - 1
-      }
+      queues[index].size = min(queues[index].size, freshQueue.size)
     }
   }
 

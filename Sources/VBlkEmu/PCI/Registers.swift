@@ -64,6 +64,11 @@ extension DeviceCore {
   private func writeDevice(
     _ offset: Int, _ width: Int, _ value: UInt32, _ file: inout RegisterFile
   ) {
+    if signals.status.contains(.suspend) {
+      file.report(
+        .accessWhileSuspended, at: BARLayout.device + UInt64(offset), value: UInt64(value))
+      return
+    }
     guard offset == BlockConfigLayout.writeback, width == 1,
       file.negotiated.contains(.configWriteCache)
     else {
@@ -102,6 +107,10 @@ extension DeviceCore {
     let position = window.offset &- BARLayout.notify
     if window.region == BARLayout.virtioRegion, position < notifyByteCount, window.width == 2 {
       ring(position, value & 0xFFFF)
+    } else if window.region == BARLayout.virtioRegion, position < notifyByteCount,
+      window.width == 4
+    {
+      ringNegotiated(position, value, width: 4)
     } else {
       writeRegister(
         window.region, window.offset, window.width,

@@ -20,7 +20,8 @@ extension DeviceCore {
       return false
     }
     var added = wanted.subtracting(status)
-    let drivers: DeviceStatus = [.acknowledge, .driver, .featuresOK, .driverOK, .failed]
+    var drivers: DeviceStatus = [.acknowledge, .driver, .featuresOK, .driverOK, .failed]
+    if file.negotiated.contains(.suspend) { drivers.insert(.suspend) }
     if !drivers.isSuperset(of: added) {
       file.report(.statusBitReserved, at: offset, value: value)
       added.formIntersection(drivers)
@@ -28,6 +29,7 @@ extension DeviceCore {
     signals.add(added.intersection([.acknowledge, .driver, .failed]))
     if added.contains(.featuresOK) { negotiate(&file, value) }
     if added.contains(.driverOK) { return start(&file, value) }
+    if added.contains(.suspend) { suspend(file) }
     if added.contains(.failed) { updateLive(file) }
     return false
   }
@@ -50,6 +52,7 @@ extension DeviceCore {
       file.device.writeback = false
     }
     signals.add(.featuresOK)
+    kickFormat.store(KickFormat(file.negotiated).rawValue, ordering: .releasing)
     applyFeatures(file)
   }
 
@@ -79,8 +82,23 @@ extension DeviceCore {
       return false
     }
     signals.add(.driverOK)
+    signals.remove(.suspend)
     updateLive(file)
+    signals.raiseDeferred()
     return true
+  }
+
+  /// SUSPEND (virtio 1.4, 2.1.2): what is available is used first, then no ring is touched and
+  /// nothing is told until DRIVER_OK is set again. Before the device runs it has no effect.
+  private func suspend(_ file: RegisterFile) {
+    guard signals.status.contains(.driverOK) else { return }
+    queues.forEachQueue { queue in
+      if mode != .stepped { queue.serve() }
+      queue.live = false
+    }
+    signals.add(.suspend)
+    signals.remove(.driverOK)
+    updateLive(file)
   }
 
   /// Says for each queue whether it may take requests.
@@ -100,6 +118,8 @@ extension DeviceCore {
   func reset(_ file: inout RegisterFile) {
     queues.forEachQueue { $0.reset() }
     file.reset()
+    kickFormat.store(0, ordering: .releasing)
+    signals.forgetDeferred()
     signals.configVector = VirtioPCI.noVector
     signals.clearInterruptStatus()
     signals.resetStatus()

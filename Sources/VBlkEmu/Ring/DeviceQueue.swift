@@ -94,20 +94,26 @@ struct DeviceQueue: ~Copyable {
 
   /// Forgets everything that a driver set up; counters and reports stay.
   mutating func reset() {
-    live = false
+    resetRing()
     broken = false
-    ringsMapped = false
-    size = 0
-    vector = VirtioPCI.noVector
-    stamp = 1
-    stamps.clear()
     features = []
     eventIndex = false
     indirect = false
     inOrder = false
     merges = false
-    merged = nil
     writeThrough = false
+  }
+
+  /// Forgets the ring and all that is in flight; what was negotiated stays (RING_RESET, virtio 1.2,
+  /// 2.6.1). A broken queue is mended only by ``reset()``: NEEDS_RESET means the device.
+  mutating func resetRing() {
+    live = false
+    ringsMapped = false
+    size = 0
+    vector = VirtioPCI.noVector
+    stamp = 1
+    stamps.clear()
+    merged = nil
     kicked = false
     inFlight.removeAll()
     controlRun = .empty

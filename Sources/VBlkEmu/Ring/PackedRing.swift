@@ -100,7 +100,16 @@ struct PackedRing {
   var isFull: Bool { behind + pushed >= size }
 
   /// How many lists are available, at most as many as fit.
-  var pending: Int {
+  var pending: Int { lookAhead().lists }
+
+  /// The first place that is not available: offset, and the wrap counter in bit 15.
+  var nextUnavailable: UInt16 {
+    let ahead = lookAhead().ring
+    return UInt16(ahead.slot) | (ahead.isFirstTurn ? 1 << 15 : 0)
+  }
+
+  /// Goes over what is available, in a copy.
+  private func lookAhead() -> (ring: PackedRing, lists: Int) {
     var ahead = self
     var lists = 0
     while !ahead.isFull, ahead.isPending {
@@ -108,7 +117,7 @@ struct PackedRing {
       while !ahead.isFull, ahead.nextWord &>> 48 & 1 == 1 { ahead.take(1) }
       if !ahead.isFull { ahead.take(1) }
     }
-    return lists
+    return (ahead, lists)
   }
 
   /// Goes on by a list of `count` descriptors, which are not yet used.

@@ -75,6 +75,8 @@ public struct Violation: Equatable, Sendable, CustomStringConvertible {
     case areasOverlap
     /// [35] A queue enabled before FEATURES_OK, which then chose the other ring format.
     case queueEnabledTooEarly
+    /// `queue_reset` written without RING_RESET, or with another value than 1.
+    case queueResetInvalid
     /// [36] A queue register with a `queue_select` that names no queue.
     case queueSelectOutOfRange
     /// [38] A vector that the function doesn't have.
@@ -97,8 +99,14 @@ public struct Violation: Equatable, Sendable, CustomStringConvertible {
     case kickOfDisabledQueue
     /// [40] A kick of a queue that doesn't exist, or through another queue's doorbell.
     case kickOutOfRange
-    /// [40] A doorbell written with a width other than 16 bits.
+    /// [40] A doorbell written with a width other than 16 bits, or than 32 with NOTIFICATION_DATA.
     case kickWidth
+    /// NOTIFICATION_DATA names another place than the next that isn't available (virtio 1.2, 2.9).
+    case kickDataWrong
+    /// NOTIF_CONFIG_DATA: a value that is not the queue's (virtio 1.2, 4.1.5.2).
+    case kickValueWrong
+    /// A kick, or a write of the device configuration, while suspended (virtio 1.4, 2.1.2).
+    case accessWhileSuspended
     /// A kick while bus mastering is off.
     case kickWithoutBusMaster
     /// [42] A register accessed with another width than its own, or where there is none.
