@@ -1,4 +1,5 @@
 import Foundation
+import Synchronization
 import Testing
 
 @testable import PCI
@@ -138,6 +139,19 @@ struct BindingTests {
     #expect(try driver == "vfio-pci")
   }
 
+  @Test("behind an IOMMU, VFIO's half that maps memory is loaded too, where it's a module")
+  func memoryModule() throws {
+    try set(up: .moduleNotLoaded, for: .vfio)
+    try tree.write(
+      "lib/modules/6.1.0-56-amd64/modules.dep",
+      "kernel/drivers/vfio/vfio_iommu_type1.ko.xz: vfio.ko\nkernel/drivers/vfio/pci/vfio-pci.ko:\n")
+    let kernel = FakeKernel(tree)
+    _ = try kernel.binder.bind(request())
+    #expect(
+      lines(kernel.steps).prefix(2) == ["modprobe vfio_iommu_type1", "modprobe vfio-pci"])
+    #expect(kernel.steps.count == 5)
+  }
+
   @Test("an override that was there comes back")
   func oldOverride() throws {
     try tree.write("\(FakeTree.function)/driver_override", "virtio-pci\n")
@@ -207,16 +221,42 @@ struct BindingTests {
     #expect(try kernel.binder.bind(request()).steps == [])
   }
 
-  @Test("DMA that uio_pci_generic left on is stopped before the function goes to another driver")
-  func leavingUIO() throws {
+  @Test("D17: DMA that is on while nobody has the function is stopped, whatever comes next")
+  func dmaLeftOn() throws {
     try tree.directory("sys/bus/pci/drivers/uio_pci_generic")
     let binder = FakeKernel(tree).binder
     _ = try binder.bind(request(.uio))
-    try tree.write("\(FakeTree.function)/config", bytes: FakeTree.config(command: 0x0107))
     #expect(try binder.plan(request(.uio)).steps == [])
+    try tree.write("\(FakeTree.function)/config", bytes: FakeTree.config(command: 0x0107))
     let stop = BindStep.stopBusMaster(config: "\(directory)/config", command: 0x0103)
+    #expect(try binder.plan(request(.uio)).steps == [stop])
     #expect(try binder.plan(request()).steps.first == stop)
     #expect(try binder.planUnbind(FakeTree.address).steps.first == stop)
+    #expect(
+      try binder.plan(request(.uio)).notes == [
+        "somebody left DMA on in 0000:00:05.0: it's stopped and reset first (D17)"
+      ])
+  }
+
+  @Test("an override that a failed bind left is cleared, and nothing else")
+  func leftOverride() throws {
+    let before = try snapshot()
+    try tree.write("\(FakeTree.function)/driver_override", "vfio-pci\n")
+    let kernel = FakeKernel(tree)
+    _ = try kernel.binder.unbind(FakeTree.address)
+    #expect(kernel.steps == [.write(path: "\(directory)/driver_override", line: "")])
+    #expect(try snapshot() == before)
+  }
+
+  @Test("a kernel without no-IOMMU mode says so once its vfio is loaded, and all is as before")
+  func noNoIOMMU() throws {
+    try tree.remove("\(FakeTree.function)/iommu_group")
+    try set(up: .moduleNotLoaded, for: .vfio)
+    let kernel = FakeKernel(tree, fault: .init(failing: (1, ENOENT)))
+    let error = try #require(error { try kernel.binder.bind(request(noIOMMU: true)) })
+    #expect(error.code == .unsupported)
+    #expect(error.cause.contains("this kernel's vfio has no no-IOMMU mode"))
+    #expect(try driver == "virtio-pci")
   }
 
   @Test("siblings in the IOMMU group are named, and which of them are in the way")
@@ -253,6 +293,50 @@ struct BindingTests {
         #expect(!test.tree.exists("run/vblk/0000:00:05.0.driver"))
       }
     }
+  }
+
+  @Test("the disk is claimed while steps are done, and let go after")
+  func claim() throws {
+    let kernel = FakeKernel(tree)
+    let claims = Mutex<[Int]>([])
+    let disk = (SystemRoots.resolved(tree.root) ?? "") + "/dev/vdb"
+    @Sendable func count() -> Int {
+      ((try? SystemRoots.names(in: "/proc/self/fd")) ?? []).count { name in
+        // The kernel marks the name of a file that was moved or removed since.
+        (try? SystemRoots.linkTarget(at: "/proc/self/fd/\(name)"))?.hasPrefix(disk) ?? false
+      }
+    }
+    let binder = Binder(roots: tree.roots) { (step) throws(BindStepFailure) in
+      claims.withLock { $0.append(count()) }
+      try kernel.perform(step)
+    }
+    _ = try binder.bind(request())
+    #expect(claims.withLock { $0.prefix(2) } == [1, 1])
+    #expect(count() == 0)
+  }
+
+  @Test("a bind that is killed half-way: the next bind ends it, an unbind takes it back")
+  func killedHalfWay() throws {
+    let before = try snapshot()
+    for goesOn in [true, false] {
+      let test = goesOn ? try BindingTests() : self
+      try test.tree.write("run/vblk/0000:00:05.0.lock", "4194305\n")
+      try test.tree.write("run/vblk/0000:00:05.0.driver", "virtio-pci\n\n")
+      let kernel = FakeKernel(test.tree)
+      for step in try kernel.binder.plan(test.request()).steps.prefix(2) {
+        try kernel.perform(step)
+      }
+      #expect(try test.driver == nil)
+      if goesOn {
+        _ = try kernel.binder.bind(test.request())
+        #expect(try test.driver == "vfio-pci")
+      }
+      _ = try kernel.binder.unbind(FakeTree.address)
+      #expect(try test.driver == "virtio-pci")
+    }
+    var after = try snapshot()
+    after["\(FakeTree.function)/config"] = before["\(FakeTree.function)/config"]
+    #expect(after == before)
   }
 
   @Test("D13: a probe that says nothing and binds nothing")

@@ -113,7 +113,7 @@ struct DoctorTests {
     try tree.sibling("0000:00:06.0", driver: "e1000e")
     try expect(
       .groupNotViable, .fail, "group 17 is not viable: it has 0000:00:06.0 (e1000e) too",
-      "bind all of them to vfio-pci or unbind them", "move the card")
+      "bind all of them to vfio-pci or unbind them", "else move the card")
   }
 
   @Test("D03: behind an IOMMU without ACCESS_PLATFORM")
@@ -304,7 +304,9 @@ struct DoctorTests {
     try tree.process(4_194_305, name: "vblk", open: ["\(tree.root)/run/vblk/0000:00:05.0.lock"])
     try expect(.leftBehind, .ok)
     try tree.write("\(function)/config", bytes: FakeTree.config(command: 0x0107))
-    try expect(.leftBehind, .warn, "DMA")
+    try expect(.leftBehind, .warn, "left DMA on")
+    try tree.process(9, name: "vblk", open: ["\(tree.root)/dev/vfio/17"])
+    try expect(.leftBehind, .ok)
   }
 
   @Test("D18: one processor, a control group's quota, the wrong node")

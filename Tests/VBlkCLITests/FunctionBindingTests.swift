@@ -51,7 +51,7 @@ struct FunctionBindingTests {
     #expect(kernel.steps.count == 3)
     #expect(done.out == "0000:00:05.0: virtio-pci -> vfio-pci; use pci:0000:00:05.0\n")
     let again = try run { try $0.bind(request(), dryRun: false) }
-    #expect(again.out == "0000:00:05.0: bound to vfio-pci already\n")
+    #expect(again.out == "0000:00:05.0: bound to vfio-pci already; use pci:0000:00:05.0\n")
 
     let count = kernel.steps.count
     let shownBack = try run { try $0.unbind(FakeTree.address, dryRun: true) }
@@ -62,6 +62,18 @@ struct FunctionBindingTests {
     let nothing = try run { try $0.unbind(FakeTree.address, dryRun: false) }
     #expect(nothing.out.isEmpty)
     #expect(nothing.err == "vblk: virtio-pci has 0000:00:05.0: nothing to give back\n")
+  }
+
+  @Test("a function that a killed process left is taken over, and that is said")
+  func takenOver() throws {
+    _ = try run { try $0.bind(request(), dryRun: false) }
+    try tree.write("run/vblk/0000:00:05.0.lock", "4194305\n")
+    try tree.write("\(FakeTree.function)/config", bytes: FakeTree.config(command: 0x0107))
+    let done = try run { try $0.bind(request(), dryRun: false) }
+    #expect(done.err.contains("process 4194305 was killed while it had 0000:00:05.0"))
+    #expect(
+      done.out == "0000:00:05.0: bound to vfio-pci already, stopped and reset; "
+        + "use pci:0000:00:05.0\n")
   }
 
   @Test("siblings are told before anything is done")

@@ -17,6 +17,10 @@ struct BindFailure {
     let reason = unsafe String(cString: strerror(failure.errno))
     let cause = "\(plan.address): `\(failure.step)` failed: \(reason)"
     switch (failure.errno, failure.step) {
+    case (ENOENT, .write(let path, _)) where path.hasSuffix("/enable_unsafe_noiommu_mode"):
+      return PCIError(
+        .unsupported, "this kernel's vfio has no no-IOMMU mode: there is no \(path)",
+        remedy: "--driver uio_pci_generic needs none; or a kernel with CONFIG_VFIO_NOIOMMU")
     case (EACCES, _), (EPERM, _), (EROFS, _):
       return PCIError(.permission, cause, remedy: "run as root")
     case (ETIMEDOUT, _):

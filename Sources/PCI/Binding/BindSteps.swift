@@ -14,7 +14,7 @@ struct BindSteps {
   func bind(_ request: BindRequest, disk: String?) throws(PCIError) -> BindPlan {
     let before = try function.driver
     let wanted = request.driver.rawValue
-    var steps = try quiet(isLeaving: before != wanted)
+    var steps = try quiet()
     if before != wanted {
       steps += try modules(request)
       steps.append(driverOverride(wanted))
@@ -37,8 +37,11 @@ struct BindSteps {
     let isAway = UserDriver.isIdle(before)
     var steps: [BindStep] = []
     if isAway {
-      steps = try quiet(isLeaving: true)
+      steps = try quiet()
       steps += record.map { restored($0, from: before) } ?? released(from: before)
+    } else if let only = try function.driverOverride, only != before {
+      // What is left of a bind that failed, or of a hand that set it: the next probe would obey it.
+      steps = [driverOverride(record?.driverOverride)]
     }
     return BindPlan(
       address: function.address, driverBefore: before,
@@ -73,11 +76,10 @@ struct BindSteps {
 
   /// Stops a function that nobody stopped: bus mastering first, since it may still be writing, then
   /// a reset where it has one.
-  private func quiet(isLeaving: Bool) throws(PCIError) -> [BindStep] {
-    let command = try function.command
-    let isLeftOn = try UserDriver.isIdle(function.driver) && command & FunctionNode.busMaster != 0
-    guard try function.leftBehind(killed: killed) != nil || isLeaving && isLeftOn else { return [] }
+  private func quiet() throws(PCIError) -> [BindStep] {
+    guard try function.leftBehind(killed: killed) != nil else { return [] }
     var steps: [BindStep] = []
+    let command = try function.command
     if command & FunctionNode.busMaster != 0 {
       steps.append(
         .stopBusMaster(
@@ -117,6 +119,10 @@ struct BindSteps {
       if (try? SystemRoots.word(at: noIOMMUSwitch)) != "Y" {
         steps.append(.write(path: noIOMMUSwitch, line: "Y"))
       }
+    } else if request.driver == .vfio, modules.module("vfio_iommu_type1") == .loadable {
+      // vfio-pci binds without it, and then no process can use the group; not every modprobe knows
+      // that the two go together.
+      steps.append(.loadModule("vfio_iommu_type1"))
     }
     let name = request.driver.rawValue
     if modules.driver(name) != .loaded { steps.append(.loadModule(name)) }

@@ -92,13 +92,13 @@ package struct FunctionNode: Sendable {
   static let busMaster: UInt16 = 1 << 2
 
   /// Why it can't be taken for quiet, with a process that was killed while it had it; nil where it
-  /// can. uio_pci_generic lets an idle function do DMA; without a driver, or with vfio-pci and no
-  /// user, none may.
+  /// can. A function that is for processes and that none has may do no DMA: neither vfio-pci nor
+  /// uio_pci_generic turns it on by itself.
   package func leftBehind(killed: Int?) throws(PCIError) -> String? {
     let driver = try driver
     guard UserDriver.isIdle(driver) else { return nil }
     if let killed { return "process \(killed) was killed while it had \(address)" }
-    guard driver != UserDriver.uio.rawValue, try command & Self.busMaster != 0 else { return nil }
+    guard try command & Self.busMaster != 0, try holder == nil else { return nil }
     return "somebody left DMA on in \(address)"
   }
 

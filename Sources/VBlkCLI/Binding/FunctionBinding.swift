@@ -33,11 +33,13 @@ struct FunctionBinding {
     guard !dryRun else { return show(plan) }
     let done = try binder.bind(request)
     let before = done.driverBefore ?? "no driver"
-    write(
+    let change =
       done.steps.isEmpty
-        ? "\(done.address): bound to \(before) already\n"
-        : "\(done.address): \(before) -> \(request.driver.rawValue); use pci:\(done.address)\n",
-      STDOUT_FILENO)
+      ? "bound to \(before) already"
+      : before == request.driver.rawValue
+        ? "bound to \(before) already, stopped and reset"
+        : "\(before) -> \(request.driver.rawValue)"
+    write("\(done.address): \(change); use pci:\(done.address)\n", STDOUT_FILENO)
   }
 
   func unbind(_ address: PCIAddress, dryRun: Bool) throws {

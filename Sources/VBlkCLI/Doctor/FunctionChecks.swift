@@ -93,8 +93,8 @@ struct FunctionChecks {
     let names = inTheWay.map(\.description).joined(separator: ", ")
     return Finding(
       .groupNotViable, .fail, "group \(group.number) is not viable: it has \(names) too",
-      remedy: "bind all of them to vfio-pci or unbind them (echo ADDRESS > "
-        + "/sys/bus/pci/devices/ADDRESS/driver/unbind), or move the card to another slot")
+      remedy: "where the system can spare them: bind all of them to vfio-pci or unbind them (echo "
+        + "ADDRESS > /sys/bus/pci/devices/ADDRESS/driver/unbind); else move the card elsewhere")
   }
 
   private func noAccessPlatform() throws(PCIError) -> Finding {
