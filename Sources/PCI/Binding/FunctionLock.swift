@@ -80,8 +80,8 @@ public final class FunctionLock: Sendable {
   }
 
   private static func opened(_ path: String, directories: [String]) throws(PCIError) -> CInt {
-    for directory in directories where unsafe mkdir(directory, 0o755) != 0 {
-      guard errno == EEXIST || errno == EACCES else { throw failure("mkdir", directory, errno) }
+    for directory in directories where unsafe mkdir(directory, 0o755) != 0 && errno != EEXIST {
+      throw failure("mkdir", directory, errno)
     }
     let both = unsafe open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o644)
     if both >= 0 { return both }
