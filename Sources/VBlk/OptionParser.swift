@@ -18,6 +18,8 @@ struct OptionParser {
   let isEmulated: Bool
   private(set) var options = AddressOptions()
   private var seen: Set<String> = []
+  /// Features that were turned on in so many words.
+  private var wanted: Set<AddressOptions.Feature> = []
   private var queueSizeText: String?
 
   init(isEmulated: Bool) { self.isEmulated = isEmulated }
@@ -45,11 +47,12 @@ struct OptionParser {
     }
     if isEmulated, let feature = AddressOptions.Feature(rawValue: name) {
       // What is offered in any case is only ever taken off.
-      if try !flag(name, feature.isOnRequest ? value : value ?? "") {
+      guard try flag(name, feature.isOnRequest ? value : value ?? "") else {
         options.featuresOff.insert(feature)
-      } else if feature.isOnRequest {
-        options.featuresOn.insert(feature)
+        return
       }
+      wanted.insert(feature)
+      if feature.isOnRequest { options.featuresOn.insert(feature) }
       return
     }
     guard Self.common.contains(name) || (isEmulated && Self.emulated.contains(name)) else {
@@ -64,6 +67,11 @@ struct OptionParser {
 
   /// What is known only when all options are: a packed ring may have any size.
   mutating func finish() throws(AddressError) {
+    if wanted.contains(.cacheControl), options.featuresOff.contains(.flush) {
+      throw AddressError(
+        "config-wce=on with flush=off: CONFIG_WCE is void without FLUSH (virtio 1.2, 5.2.3.1)",
+        allowed: "allowed is config-wce with flush", remedy: "leave one of the two out")
+    }
     guard let queueSizeText else { return }
     let range = 1...Self.queueSizeMax
     options.queueSize =

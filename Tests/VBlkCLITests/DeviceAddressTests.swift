@@ -72,6 +72,8 @@ struct DeviceAddressTests {
       ("emu:1M,blk-size=100", "power of two"), ("emu:1M,serial=", "1 to 20"),
       ("emu:1M,serial=123456789012345678901", "1 to 20"), ("emu:1M,read-only=maybe", "on and off"),
       ("emu:1M,event-idx", "on and off"), ("emu:1M,colour=red", "is unknown"),
+      ("emu:1M,flush=off,config-wce=on", "virtio 1.2, 5.2.3.1"),
+      ("emu:1M,config-wce=on,flush=off", "void without FLUSH"),
       ("emu:1M,queues=1,queues=2", "twice"), ("pci:00:05.0,null", "for emu: devices only"),
       ("pci:00:05.0,event-idx=off", "for emu: devices only"), ("emu:1M,", "is unknown"),
     ])

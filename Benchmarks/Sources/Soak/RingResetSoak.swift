@@ -25,16 +25,16 @@ struct RingResetSoak {
     let resets = Int(numbers[0])
     var random = Random(state: numbers[1] | 1)
     var tally = Tally()
-    let features: [Features] = [[], .ringPacked, .inOrder, [.ringPacked, .inOrder]]
+    let features = [[], ["packed"], ["in-order"], ["packed", "in-order"]]
     let kinds = features.flatMap { [($0, true), ($0, false)] }
     for (index, kind) in kinds.enumerated() {
       let share = resets * (index + 1) / kinds.count - resets * index / kinds.count
       let before = tally
       try run(kind.0, isIndirect: kind.1, resets: share, &random, &tally)
       let name =
-        (kind.0.contains(.ringPacked) ? "packed" : "split") + (kind.1 ? " indirect" : " direct")
-        + (kind.0.contains(.inOrder) ? " in-order" : "")
-      print("\(name): \(share) resets, \(tally.requests - before.requests) requests")
+        (kind.0.contains("packed") ? kind.0 : ["split"] + kind.0) + [kind.1 ? "indirect" : "direct"]
+      let count = tally.requests - before.requests
+      print("\(name.joined(separator: " ")): \(share) resets, \(count) requests")
     }
     print(
       "ring resets: \(tally.resets), \(tally.requests) requests, \(tally.lost) lost, "
@@ -44,14 +44,14 @@ struct RingResetSoak {
 
   /// Keeps one ring busy and resets it.
   static func run(
-    _ features: Features, isIndirect: Bool, resets: Int, _ random: inout Random,
+    _ features: [String], isIndirect: Bool, resets: Int, _ random: inout Random,
     _ tally: inout Tally
   ) throws {
     var configuration = EmulatedDisk.Configuration(
       .memory(byteCount: blocks * UInt64(blockBytes)))
     configuration.mode = .threaded
-    configuration.extra = features.union(.ringReset)
-    if !isIndirect { configuration.withheld = .indirectDescriptors }
+    for name in features + ["ring-reset"] { try configuration.offer(named: name) }
+    if !isIndirect { try configuration.withhold(named: "indirect-desc") }
     let disk = try EmulatedDisk(configuration)
     var options = DeviceOptions()
     options.depth = depth

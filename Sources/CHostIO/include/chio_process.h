@@ -9,6 +9,9 @@
 #include <sys/types.h>
 #include <unistd.h>
 
+// In unistd.h for _GNU_SOURCE only, which a package that imports this one need not define.
+extern char **environ;
+
 // Writes bytes at an offset of a file from a child process, so that a write that never returns
 // holds up nobody else. The child's id, which ends with 0 or with the errno of what failed; -1 and
 // errno where there is no child. Between fork and exit the child only makes system calls.

@@ -310,18 +310,21 @@ extension Queue {
     return ring.wantsKick(from: old, to: availShadow, eventIndex: eventIndex)
   }
 
+  // Mutating, as is all on the way of a kick: a queue that is only borrowed is copied for the call.
   @inlinable @inline(__always)
-  func ringDoorbell() {
+  mutating func ringDoorbell() {
     if _slowPath(doorbell.isWide) { ringWide() } else { doorbell.ring() }
   }
 
   @inline(never)
   @usableFromInline
-  func ringWide() { doorbell.ring(next: isPacked ? packed.nextUnavailable : availPublished) }
+  mutating func ringWide() {
+    doorbell.ring(next: isPacked ? packed.nextUnavailable : availPublished)
+  }
 
   /// Stores before it are seen before loads after it are done, by the device too.
   @inlinable @inline(__always)
-  func fenceFull() {
+  mutating func fenceFull() {
     if _slowPath(isPlatformOrdered) {
       chio_fence_device()
     } else {

@@ -48,7 +48,8 @@ struct Negotiation {
     guard transport.status.contains(.featuresOK) else {
       throw VBlkError(
         .deviceUnavailable,
-        "\(name) refuses the features \(accepted.described.joined(separator: " "))",
+        "\(name) refuses the features \(accepted.described.joined(separator: " ")) "
+          + "(virtio 1.2, 2.2.2)",
         remedy: "accept more of what it offers: \(offered.described.joined(separator: " "))")
     }
     let config = try BlockConfigSnapshot(transport, features: accepted)
@@ -92,13 +93,15 @@ struct Negotiation {
     let name = transport.function.name
     guard accepted.contains(.version1) else {
       throw VBlkError(
-        .deviceUnavailable, "\(name) does not offer VERSION_1: it is a legacy device",
+        .deviceUnavailable,
+        "\(name) does not offer VERSION_1 (virtio 1.2, 6.1): it is a legacy device",
         remedy: "give the VM a modern one (QEMU: disable-legacy=on,disable-modern=off)")
     }
     if case .translated = transport.function.dma.addressing, !accepted.contains(.accessPlatform) {
       throw VBlkError(
         .deviceUnavailable,
-        "\(name) is behind an IOMMU but does not offer ACCESS_PLATFORM: it would bypass the IOMMU",
+        "\(name) is behind an IOMMU but does not offer ACCESS_PLATFORM (virtio 1.2, 6.1): it would "
+          + "bypass the IOMMU",
         remedy: "QEMU: iommu_platform=on,disable-legacy=on")
     }
   }

@@ -234,7 +234,8 @@ final class VirtioPCITransport: Sendable {
     guard accepted == size else {
       throw VBlkError(
         .deviceUnavailable,
-        "\(function.name) answered size \(accepted) when queue \(index) was given \(size)",
+        "\(function.name) answered size \(accepted) when queue \(index) was given \(size) "
+          + "(virtio 1.2, 4.1.5.1.3)",
         remedy: "the device is faulty")
     }
     write64(CommonConfig.queueDescriptors, addresses.descriptors)
