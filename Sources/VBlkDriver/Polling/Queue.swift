@@ -405,18 +405,4 @@ extension Queue {
     }
     return packed.isUnasked(word) ? lastUsed &+ 1 : lastUsed
   }
-
-  /// Hands every finished operation to `body`, at most `limit` of them; never blocks.
-  ///
-  /// - Returns: How many operations were handed over.
-  @inlinable @inline(__always)
-  @discardableResult
-  public mutating func poll(max limit: Int = .max, _ body: (consuming Completion) -> Void) -> Int {
-    var count = 0
-    while count < limit, let done = next() {
-      body(done)
-      count &+= 1
-    }
-    return count
-  }
 }

@@ -222,7 +222,15 @@ struct PackedRing {
     }
   }
 
+  /// Goes on with used descriptors where a copy of this ring stands.
+  @inlinable @inline(__always)
+  mutating func goOn(from copy: PackedRing) {
+    unsafe used = copy.used
+    usedBit = copy.usedBit
+  }
+
   /// Takes back ``stepPlain()``.
+  @usableFromInline
   mutating func unstepPlain() {
     let back = unsafe used - plainSpan
     if unsafe back >= descriptors {
