@@ -8,7 +8,7 @@ struct Client: ~Copyable {
   var count = 0
   var random: UInt64 = 88_172_645_463_325_252
   var checksum: UInt64 = 0
-  static let blocks: UInt64 = 1 << 16
+  static let places: UInt64 = 1 << 13
 
   /// A device of `format`, with a stack of buffers of `byteCount` bytes; in requests
   /// of 4 KiB where `cuts` is set.
@@ -72,7 +72,7 @@ struct Client: ~Copyable {
     random ^= random &<< 13
     random ^= random &>> 7
     random ^= random &<< 17
-    return (random & (Client.blocks &- 1)) &<< 12
+    return (random & (Client.places &- 1)) &<< 15
   }
 }
 
