@@ -25,7 +25,7 @@ WORK = {"read": "workRead", "write": "workWrite", "next": "workNext", "single": 
 ROUNDS = {"single": 2000, "sync": 2000, "readv": 1000, "bounce": 1000, "empty-poll": 40,
           "empty-next": 40}
 BATCHED = {"read", "write", "next"}
-DEVICE = r"DoorbellTarget.*write"
+DEVICE = r"EmulatedFunctionC3PCI11PCIFunctionAadEP5write"
 RUNTIME = re.compile(r":(swift_(?:retain|release|beginAccess|allocObject)|malloc)(?: |$)")
 COST = re.compile(r"^\s*([\d,]+) ")
 
@@ -53,7 +53,7 @@ def count(probe, scratch, fmt, form, rounds):
     out = os.path.join(scratch, f"{fmt}.{form}.{rounds}")
     said = run(["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", "-q", probe, fmt,
                 form, str(rounds)])
-    operations = int(re.search(r"operations (\d+)", said).group(1))
+    operations = int(said.split()[0])
     calls = {m.group(1): cost for cost, line in costs(out, False) if (m := RUNTIME.search(line))}
     return operations, costs(out, True), calls
 

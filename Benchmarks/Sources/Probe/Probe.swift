@@ -18,7 +18,9 @@ struct Probe {
         "usage: Probe FORMAT \(Form.allCases.map(\.rawValue).joined(separator: "|")) ROUNDS")
     }
     let checksum = try form.run(format: arguments[1], rounds: rounds)
-    print("operations \(rounds * form.operations) checksum \(checksum)")
+    // One by one: a longer line would be put together in other ways than a short one.
+    print(rounds * form.operations)
+    print(checksum)
   }
 }
 

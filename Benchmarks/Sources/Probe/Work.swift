@@ -27,12 +27,17 @@ func pollBatch(_ queue: inout Queue, _ client: inout Client, _ count: Int) {
 
 @inline(never)
 func workWrite(_ queue: inout Queue, _ client: inout Client) {
+  submitWrites(&queue, &client)
+  kickBatch(&queue)
+  pollBatch(&queue, &client, Probe.depth)
+}
+
+@inline(never)
+func submitWrites(_ queue: inout Queue, _ client: inout Client) {
   while client.count > 0 {
     let offset = client.nextOffset()
     if !client.accept(queue.submitWrite(at: offset, from: client.pop(), tag: offset)) { return }
   }
-  queue.kick()
-  _ = queue.poll(max: Probe.depth) { client.take($0) }
 }
 
 @inline(never)

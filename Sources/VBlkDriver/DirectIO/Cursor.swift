@@ -22,19 +22,19 @@ extension Queue {
   }
 
   /// Whether no bio of the dio is in flight that would bring the cursor on when it is reaped.
-  private func isIdle(_ index: UInt32, isReaping: Bool = false) -> Bool {
+  private mutating func isIdle(_ index: UInt32, isReaping: Bool = false) -> Bool {
     dios[index].count.load(ordering: .relaxed) == (isReaping ? 2 : 1)
   }
 
   /// Whether a dio's bios must reach the device one after the other: a host-managed device takes
   /// writes at a zone's write pointer only, and need not take requests in order.
-  private func isSequential(_ index: UInt32) -> Bool {
+  private mutating func isSequential(_ index: UInt32) -> Bool {
     limits.isHostManaged && dios[index].operation == .write
   }
 
   /// Bytes from `position` on that one request may cover: those of its zone, where a host-managed
   /// device refuses more (virtio 1.3, 5.2.6.2).
-  func zoneRoom(at position: UInt64) -> UInt64 {
+  mutating func zoneRoom(at position: UInt64) -> UInt64 {
     guard limits.isHostManaged, let zone = limits.zoned?.zoneByteCount else { return .max }
     return zone - position % zone
   }
@@ -85,7 +85,7 @@ extension Queue {
 
   /// Fills the scratch table with the next data segments: runs contiguous for the device, each at
   /// most `maxSegmentSize`, whole blocks in all.
-  func gather(_ index: UInt32) -> (segments: Int, byteCount: Int) {
+  mutating func gather(_ index: UInt32) -> (segments: Int, byteCount: Int) {
     var place = dios[index].place
     let inZone = min(dios[index].remaining, zoneRoom(at: dios[index].position))
     let most = min(UInt64(limits.maxBioBytes), inZone) & ~blockMask
@@ -118,7 +118,7 @@ extension Queue {
   }
 
   /// Data segments that the next bio may have: what its table holds, or what the free triples do.
-  private func segmentRoom(for index: UInt32) -> Int {
+  private mutating func segmentRoom(for index: UInt32) -> Int {
     guard !memory.layout.isIndirect else { return memory.layout.maxSegments }
     let own = dios[index].heldSlot == BioRecord.none ? 1 : 0
     let lendable = max(0, freeCount + state.keptCount - own)

@@ -6,7 +6,7 @@ import Virtio
 /// its next ones, as a packed ring's are in any case, and ``RequestOrder`` says whose they are.
 ///
 /// `usedSeen` stays `lastUsed` from call to call, and `pendingWork` is never 0, so that each look
-/// is ``attend(_:)``'s: what is known to be used follows from `order`, not from the ring.
+/// is ``attend()``'s: what is known to be used follows from `order`, not from the ring.
 extension Queue {
   /// Makes a slot's plain chain available, its data at `address`; `count` has 32 bits.
   @inline(never)
@@ -75,7 +75,7 @@ extension Queue {
 
   /// The request that is reaped next, and the length that it has: the device's for the last of a
   /// batch, for the others all that could be written.
-  func elementInOrder() -> (id: UInt32, length: UInt32) {
+  mutating func elementInOrder() -> (id: UInt32, length: UInt32) {
     let head = order.slot(at: lastUsed)
     return (head, isSkipped ? writableBytes(head) : order.length)
   }

@@ -51,7 +51,7 @@ extension Queue {
   }
 
   /// Data segments that a buffer has for the device, each at most as long as it takes.
-  func segmentCount(of source: DioSource, byteCount: Int) -> Int {
+  mutating func segmentCount(of source: DioSource, byteCount: Int) -> Int {
     var place = SourcePlace()
     var left = byteCount
     var count = 0

@@ -41,7 +41,7 @@ extension Queue {
   }
 
   /// How many of the ranges that are left, at most `most`, and their bytes.
-  private func plan(
+  private mutating func plan(
     _ index: UInt32, _ limit: RangeLimits, upTo most: Int
   ) -> (count: Int, byteCount: UInt64) {
     var left = dios[index].remaining

@@ -11,7 +11,7 @@ extension Queue {
   /// used index that can't be; then goes on as ``next()`` does.
   @inline(never)
   @usableFromInline
-  mutating func attend(_ seen: UInt16) -> Completion? {
+  mutating func attend() -> Completion? {
     if device.epochWord.load(ordering: .acquiring) != epoch {
       followReset()
     } else if state.isStopped {
@@ -121,12 +121,12 @@ extension Queue {
   }
 
   /// Bytes of the request in slot `id` that the device may write, the status among them.
-  func writableBytes(_ id: UInt32) -> UInt32 {
+  mutating func writableBytes(_ id: UInt32) -> UInt32 {
     let operation = records[id].operation
     return 1 + (operation.deviceWrites ? records[id].byteCount : operation.answerByteCount)
   }
 
-  private func usedElement() -> (id: UInt32, length: UInt32)? {
+  private mutating func usedElement() -> (id: UInt32, length: UInt32)? {
     if isInOrder { return elementInOrder() }
     guard isPacked else { return ring.usedElement(at: lastUsed) }
     let word = packed.nextWord
@@ -240,7 +240,7 @@ extension Queue {
   }
 
   /// What a dio has come to (rule 3): its first error, else its bytes.
-  func result(of index: UInt32) -> IOResult {
+  mutating func result(of index: UInt32) -> IOResult {
     return IOResult(
       byteCount: Int(dios[index].byteCount), code: VBlkError.Code(rawValue: dios[index].code))
   }

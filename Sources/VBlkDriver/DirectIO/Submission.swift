@@ -148,7 +148,9 @@ extension Queue {
     return admission
   }
 
-  private func checkRange(_ operation: Operation, at offset: UInt64, count: UInt64) -> Admission {
+  private mutating func checkRange(_ operation: Operation, at offset: UInt64, count: UInt64)
+    -> Admission
+  {
     switch operation {
     case .flush:
       return device.cache.mayHoldWrites
@@ -178,7 +180,7 @@ extension Queue {
 
   /// Whether a range that changes the device is made of the units that it must be: erase units, the
   /// granules of a host-managed device, blocks; or bytes, for an ordinary write.
-  private func isWhole(
+  private mutating func isWhole(
     _ operation: Operation, at offset: UInt64, count: UInt64, size: UInt64
   ) -> Bool {
     switch operation {
@@ -193,7 +195,7 @@ extension Queue {
   }
 
   /// Walks the source's segments: each must be mapped for the device, without a hole.
-  private func checkTranslation(_ source: DioSource, count: UInt64) -> VBlkError.Code? {
+  private mutating func checkTranslation(_ source: DioSource, count: UInt64) -> VBlkError.Code? {
     switch source {
     case .none, .memory: return nil
     case .buffer(let block): return checkRuns(block, at: 0, count: Int(count))
@@ -209,7 +211,7 @@ extension Queue {
     }
   }
 
-  private func checkRuns(
+  private mutating func checkRuns(
     _ block: BlockReference, at offset: Int, count: Int
   ) -> VBlkError.Code? {
     guard block.arena == arena || device.isMapped(block.arena) else {
@@ -228,7 +230,9 @@ extension Queue {
   // MARK: - Start
 
   /// Whether one plain bio can do it.
-  private func isPlainEnough(_ operation: Operation, at offset: UInt64, _ count: UInt64) -> Bool {
+  private mutating func isPlainEnough(_ operation: Operation, at offset: UInt64, _ count: UInt64)
+    -> Bool
+  {
     (offset | count) & blockMask == 0
       && count <= UInt64(min(limits.maxSegmentSize, limits.maxBioBytes))
       && operation.isTransfer && count <= zoneRoom(at: offset)

@@ -21,7 +21,7 @@ extension Queue {
     if isPart {
       count = min(block - skip, dios[index].remaining)
     } else if case .memory = dios[index].source {
-      let room = min(memory.bounce.blockByteCount, limits.maxSegmentSize)
+      let room = unsafe min(memory.bounce.blockByteCount, limits.maxSegmentSize)
       let left = min(dios[index].remaining, zoneRoom(at: position))
       count = min(UInt64(room), left) & ~blockMask
     } else {
@@ -88,7 +88,7 @@ extension Queue {
   }
 
   /// The blocks that a write covers only in part, at most two; nil if there are none.
-  private func partialBlocks(_ index: UInt32) -> BlockPair? {
+  private mutating func partialBlocks(_ index: UInt32) -> BlockPair? {
     let end = dios[index].start + dios[index].byteCount
     guard dios[index].operation == .write, (dios[index].start | end) & blockMask != 0 else {
       return nil
@@ -102,7 +102,7 @@ extension Queue {
   }
 
   /// Whether a write-like operation of this queue is under way in the dio's blocks.
-  private func changesUnderWay(_ index: UInt32) -> Bool {
+  private mutating func changesUnderWay(_ index: UInt32) -> Bool {
     if anyDio(
       overlapping: index,
       where: { $0.operation.changesData && !$0.isStalled })
@@ -118,7 +118,7 @@ extension Queue {
     return false
   }
 
-  private func anyDio(
+  private mutating func anyDio(
     overlapping index: UInt32, where matches: (borrowing DioRecord) -> Bool
   ) -> Bool {
     for other in dios.indices where other != index {
@@ -127,12 +127,12 @@ extension Queue {
     return false
   }
 
-  private func coveredBlocks(_ index: UInt32) -> (start: UInt64, end: UInt64) {
+  private mutating func coveredBlocks(_ index: UInt32) -> (start: UInt64, end: UInt64) {
     let end = dios[index].start + dios[index].byteCount
     return (dios[index].start & ~blockMask, (end + blockMask) & ~blockMask)
   }
 
-  private func overlaps(_ one: UInt32, _ other: UInt32) -> Bool {
+  private mutating func overlaps(_ one: UInt32, _ other: UInt32) -> Bool {
     let a = coveredBlocks(one)
     let b = coveredBlocks(other)
     return a.start < b.end && b.start < a.end

@@ -15,10 +15,17 @@ extension Queue {
   @discardableResult
   public mutating func poll(max limit: Int = .max, _ body: (consuming Completion) -> Void) -> Int {
     var count = 0
-    while count < limit, let done = next() {
+    while count < limit {
+      let found = lastUsed == usedSeen ? look() : .some
+      if found == .none { break }
+      if _fastPath(found == .some) {
+        count &+= pollPlain(limit &- count, body)
+        if lastUsed == usedSeen { continue }
+        if count == limit { break }
+      }
+      guard let done = found == .some ? nextSlow() : attend() else { break }
       body(done)
       count &+= 1
-      count &+= pollPlain(limit &- count, body)
     }
     return count
   }

@@ -339,22 +339,8 @@ extension Queue {
   @inlinable @inline(__always)
   public mutating func next() -> Completion? {
     if lastUsed == usedSeen {
-      counters.polls &+= 1
-      let seen = usedIndex()
-      guard
-        _fastPath(counters.polls & (Limits.pollsPerTick &- 1) != 0),
-        _fastPath(pendingWork == 0),
-        _fastPath(device.epochWord.load(ordering: .relaxed) == epoch),
-        _fastPath(seen &- lastUsed <= availPublished &- lastUsed)
-      else { return attend(seen) }
-      guard seen != lastUsed else {
-        counters.emptyPolls &+= 1
-        if availPublished != lastUsed { worksAside = true }
-        if availShadow != availPublished { kickForgotten() }
-        return nil
-      }
-      usedSeen = seen
-      if worksAside, seen &- lastUsed > 1 { prefetchSeen() }
+      let found = look()
+      guard _fastPath(found == .some) else { return found == .none ? nil : attend() }
     }
     // Both of 32 bits, and wide already: where the two formats meet again, the compiler can't see
     // that the upper halves are 0.
@@ -392,6 +378,32 @@ extension Queue {
     return Completion(
       tag: records[id].tag, result: IOResult(success: count),
       buffer: DMABuffer(records[id].plainBlock), segments: nil)
+  }
+
+  /// What a look at the device found: nothing, some used requests, or something else to care for.
+  @usableFromInline
+  enum Found { case none, some, other }
+
+  /// Looks how far the device is, where all that was seen is reaped.
+  @inlinable @inline(__always)
+  mutating func look() -> Found {
+    counters.polls &+= 1
+    let seen = usedIndex()
+    guard
+      _fastPath(counters.polls & (Limits.pollsPerTick &- 1) != 0),
+      _fastPath(pendingWork == 0),
+      _fastPath(device.epochWord.load(ordering: .relaxed) == epoch),
+      _fastPath(seen &- lastUsed <= availPublished &- lastUsed)
+    else { return .other }
+    guard seen != lastUsed else {
+      counters.emptyPolls &+= 1
+      if availPublished != lastUsed { worksAside = true }
+      if availShadow != availPublished { kickForgotten() }
+      return .none
+    }
+    usedSeen = seen
+    if worksAside, seen &- lastUsed > 1 { prefetchSeen() }
+    return .some
   }
 
   /// How far the device is. A packed ring says only of the next request whether it is used; then

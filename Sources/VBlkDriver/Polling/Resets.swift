@@ -79,12 +79,12 @@ extension Queue {
   }
 
   /// A deadline ends the late operation with `timedOut`, the others with `reset`.
-  private func endCode(_ code: VBlkError.Code, isLate: Bool) -> VBlkError.Code {
+  private mutating func endCode(_ code: VBlkError.Code, isLate: Bool) -> VBlkError.Code {
     code == .timedOut && !isLate ? .reset : code
   }
 
   /// Whether an operation of the given tick has missed its deadline.
-  func isOverdue(_ stamp: UInt32, _ deadlineNanoseconds: UInt64) -> Bool {
+  mutating func isOverdue(_ stamp: UInt32, _ deadlineNanoseconds: UInt64) -> Bool {
     UInt64(tick &- stamp) * Limits.tickNanoseconds >= deadlineNanoseconds
   }
 

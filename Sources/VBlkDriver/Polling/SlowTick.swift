@@ -63,7 +63,7 @@ extension Queue {
     ringDoorbell()
   }
 
-  private func hasOverdueWork() -> Bool {
+  private mutating func hasOverdueWork() -> Bool {
     let deadline = device.deadlineNanoseconds
     for head in 0..<headLimit where records[head].isOwned {
       if isOverdue(records[head].stamp, deadline) { return true }

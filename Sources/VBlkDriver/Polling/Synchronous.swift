@@ -172,6 +172,9 @@ extension Queue {
     records[head].count.store(2, ordering: .relaxed)
     records[head].code = 0
     kick()
+    if lastUsed == usedSeen, look() == .some, reapAlone(head) {
+      return IOResult(success: Int(count))
+    }
     while records[head].count.load(ordering: .acquiring) > 1 {
       if lookForWork() { reapOne() }
     }
@@ -179,6 +182,32 @@ extension Queue {
     kick()
     return IOResult(
       byteCount: Int(count), code: VBlkError.Code(rawValue: records[head].code))
+  }
+
+  /// Reaps a plain bio that is waited for, where it is the next used one and succeeded.
+  @inline(__always)
+  private mutating func reapAlone(_ head: UInt32) -> Bool {
+    let id: UInt32
+    let length: UInt32
+    if isPacked {
+      let word = packed.nextWord
+      guard packed.isUsed(word) else { return false }
+      (id, length) = PackedRing.usedElement(word)
+    } else {
+      (id, length) = ring.usedElement(at: lastUsed)
+    }
+    guard id == head, UInt64(length) == records[head].expected, requests[head].status == 0 else {
+      return false
+    }
+    if isPacked { packed.stepPlain() }
+    lastUsed &+= 1
+    counters.bytes &+= UInt64(records[head].byteCount)
+    records[head].count.store(0, ordering: .relaxed)
+    records[head].expected = BioRecord.never
+    records[head].next = freeHead
+    freeHead = head
+    freeCount &+= 1
+    return true
   }
 
   /// Starts a dio for a caller that waits, once there is a slot for it.
@@ -220,7 +249,7 @@ extension Queue {
   }
 
   /// Bytes left to issue, or a FLUSH that waits for a slot.
-  private func isUnfinished(_ index: UInt32) -> Bool {
+  private mutating func isUnfinished(_ index: UInt32) -> Bool {
     dios[index].remaining > 0 || dios[index].isStalled
   }
 

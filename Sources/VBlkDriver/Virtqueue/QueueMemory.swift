@@ -28,7 +28,8 @@ final class QueueMemory: @unchecked Sendable {
   /// What became available in which order; used with IN_ORDER.
   let order: RequestOrder
   private let orderEntries: Table<UInt32>
-  var bounce: BouncePool
+  // The queue's thread alone takes and gives, and runs nothing of anybody's in between.
+  @exclusivity(unchecked) var bounce: BouncePool
   /// The epoch in which the device was last given this queue.
   let enabledEpoch = Atomic<UInt32>(0)
   private(set) var doorbell: Doorbell?
@@ -52,7 +53,7 @@ final class QueueMemory: @unchecked Sendable {
     largest = layout
     self.layout = layout
     do {
-      bounce = try BouncePool(
+      unsafe bounce = try BouncePool(
         count: bounceBlocks, blockByteCount: max(Limits.bounceBlockBytes, blockSize),
         from: arena)
       block = try arena.allocate(byteCount: layout.byteCount, alignment: 4096).intoReference()

@@ -162,7 +162,7 @@ extension Queue {
   // MARK: - Checks
 
   /// The checks of a command for zones (virtio 1.3, 5.2.6.1).
-  func checkZoned(_ operation: Operation, at offset: UInt64, count: UInt64) -> Admission {
+  mutating func checkZoned(_ operation: Operation, at offset: UInt64, count: UInt64) -> Admission {
     guard let zoned = limits.zoned else { return .refused(.unsupported) }
     if operation == .zoneResetAll { return .accepted(byteCount: 0) }
     guard offset < capacity else { return .refused(.invalidArgument) }
