@@ -6,7 +6,7 @@ SWIFT ?= swift
 # rebuild the libraries under it.
 RELEASE := .build-release
 TSAN := .build-tsan
-APT_PACKAGES := gcc libc6-dev libpciaccess-dev libnuma-dev pkg-config e2fsprogs valgrind
+APT_PACKAGES := gcc libc6-dev libpciaccess-dev libnuma-dev pkg-config e2fsprogs valgrind python3
 SOURCES := Sources Tests Package.swift Docs/Package.swift Docs/Sources Benchmarks/Package.swift \
   Benchmarks/Sources Examples/Package.swift Examples/Sources
 
@@ -45,8 +45,8 @@ format: ## Formats the tree in place
 docs: deps ## The documentation of the library products, as sites in build/docs
 	@Docs/build.sh build/docs
 
-bench-instructions: deps ## Instructions per 4 KiB read, counted by callgrind
-	@Benchmarks/instructions.sh
+bench-instructions: deps ## Instructions of each form of the API beside a ring in C, counted by callgrind
+	@python3 Benchmarks/instructions.py
 
 bench-threaded: build ## Driver and device on two threads, beside a ring program in C; wants a quiet machine
 	@Benchmarks/threaded.sh $(CURDIR)/build/vblk

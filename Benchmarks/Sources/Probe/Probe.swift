@@ -1,6 +1,6 @@
 import VBlkDriver
 
-/// What `instructions.sh` counts, on the inline emulator with a null store: each form of the API in
+/// What `instructions.py` counts, on the inline emulator with a null store: each form of the API in
 /// a function of its own, so that callgrind tells them apart.
 ///
 /// Usage: Probe FORMAT FORM ROUNDS; FORMAT is split-direct, split-indirect, packed-direct or

@@ -35,6 +35,7 @@ extension Queue {
   mutating func pollPlain(_ limit: Int, _ body: (consuming Completion) -> Void) -> Int {
     let records = records
     let requests = requests
+    let headLimit = headLimit
     let first = Int(lastUsed)
     let end = first &+ min(limit, Int(usedSeen &- lastUsed))
     var index = first
