@@ -178,6 +178,6 @@ extension Queue {
   /// Operations accepted and not ended, however they wait.
   public var inFlight: Int {
     let stopped = state.isStopped ? Limits.closedOffset : 0
-    return depth - (freeCount + stopped + state.keptCount)
+    return depth - (freeCount + stopped + state.keptCount + state.reservedCount)
   }
 }
