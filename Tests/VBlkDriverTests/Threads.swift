@@ -21,7 +21,8 @@ enum Threads {
     for failure in failures.all { Issue.record("\(failure)") }
   }
 
-  private static func start(_ run: @escaping @Sendable () -> Void) -> pthread_t {
+  /// Starts a thread, which somebody must join.
+  static func start(_ run: @escaping @Sendable () -> Void) -> pthread_t {
     var thread = pthread_t()
     let context = Unmanaged.passRetained(Body(run)).toOpaque()
     let error = pthread_create(

@@ -5,8 +5,9 @@ import Synchronization
 /// A thread that owns queues and polls them, for clients on other threads.
 ///
 /// A loop with nothing in flight and nothing brought to it sleeps, and is woken by who brings work;
-/// otherwise it polls, and lets other threads run now and then. It ends by ``stop()``, at the latest
-/// when its last reference goes: each operation ends once, then its queues go back to their devices.
+/// otherwise it polls, and lets other threads run now and then. It ends by ``stop()``, at the
+/// latest when its last reference goes: each operation ends once, then its queues go back to their
+/// devices.
 public final class PollLoop: Sendable {
   /// Where a loop's thread runs.
   public enum Processor: Sendable {

@@ -3,10 +3,10 @@ public import DMAPool
 /// A client's way to a queue that a ``PollLoop`` owns: submit, kick and poll as on a queue, from
 /// another thread. The loop's thread submits, reaps, and hands each completion back here.
 ///
-/// A port belongs to one thread at a time, as a queue does; a queue has many. It has as many credits
-/// as it was made with: submitted and not yet taken. What a queue would refuse at once, a port's
-/// operation ends with, in its completion; only the port itself refuses, with `busy` or `closed`.
-/// Nothing here allocates, throws, logs, locks or blocks.
+/// A port belongs to one thread at a time, as a queue does; a queue has many. It has as many
+/// credits as it was made with: submitted and not yet taken. What a queue would refuse at once, a
+/// port's operation ends with, in its completion; only the port itself refuses, with `busy` or
+/// `closed`. Nothing here allocates, throws, logs, locks or blocks.
 public struct Port: ~Copyable {
   private let memory: PortMemory
   private let rings: PortRings
@@ -25,7 +25,8 @@ public struct Port: ~Copyable {
     self.target = target
   }
 
-  /// What is in flight goes on; its completions are dropped, and its memory goes back to its arenas.
+  /// What is in flight goes on; its completions are dropped, and its memory goes back to its
+  /// arenas.
   deinit {
     // Written and never published: nobody else knows of it.
     var position = published

@@ -6,8 +6,8 @@ protocol InboxEntry: ~Copyable {
   var link: Place<Self>? { get set }
 }
 
-/// A list to which any thread pushes and from which one takes: by which a part goes to the loop that
-/// carries it out, and a spread dio back home.
+/// A list to which any thread pushes and from which one takes: by which a part goes to the loop
+/// that carries it out, and a spread dio back home.
 ///
 /// ```
 /// pusher                                        taker

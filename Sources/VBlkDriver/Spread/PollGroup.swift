@@ -169,14 +169,15 @@ public struct PollGroup: ~Copyable {
 
   // MARK: - Kick and poll
 
-  /// Shows the home's device what was submitted; the other members' threads have their parts already.
+  /// Shows the home's device what was submitted; the other members' threads have their parts
+  /// already.
   public mutating func kick() { home.value.queue.kick() }
 
   /// One finished operation, or nil where there is none; never blocks. What is pending is kicked.
   public mutating func next() -> Completion? { home.value.next() }
 
-  /// Accepts nothing more, and waits for what is in flight, until the deadline; then the devices are
-  /// reset. The completions can still be taken by ``next()``.
+  /// Accepts nothing more, and waits for what is in flight, until the deadline; then the devices
+  /// are reset. The completions can still be taken by ``next()``.
   public mutating func close() { home.value.close() }
 
   /// Says in full why the last submission was refused, or why an operation failed with `code`.

@@ -297,9 +297,9 @@ struct SpreadHome: ~Copyable {
   // MARK: - Close
 
   /// Accepts nothing more, and waits for what is in flight: until the deadline, then the devices
-  /// are reset, and each member ends what it has at its next look. A member that doesn't look for as
-  /// long again keeps its part, and with it the records and the memory, for ever. Completions can
-  /// still be taken.
+  /// are reset, and each member ends what it has at its next look. A member that doesn't look for
+  /// as long again keeps its part, and with it the records and the memory, for ever. Completions
+  /// can still be taken.
   mutating func close() {
     guard !isClosed else { return }
     isClosed = true

@@ -4,9 +4,10 @@ import Synchronization
 /// All else of the dio is home's.
 ///
 /// The count starts at 1, the submitter's. Home takes a part's reference before it pushes the part;
-/// whoever carries the part out stores its bytes, records its error and drops the reference, in this
-/// order. Who brings the count to 0 owns the dio alone and hands it home by the inbox; after a drop
-/// that was not the last neither the dio nor the part is touched (DESIGN §2, rules 1, 2 and 11).
+/// whoever carries the part out stores its bytes, records its error and drops the reference, in
+/// this order. Who brings the count to 0 owns the dio alone and hands it home by the inbox; after a
+/// drop that was not the last neither the dio nor the part is touched (DESIGN §2, rules 1, 2 and
+/// 11).
 struct SpreadShared: ~Copyable, InboxEntry {
   let count = Atomic<UInt32>(0)
   /// The first error, 0 if there is none; later ones do not replace it.
