@@ -112,8 +112,10 @@ struct SpreadHome: ~Copyable {
   private func flushedVolumes(_ volumes: UInt64) -> UInt64 {
     var flushed: UInt64 = 0
     for (index, volume) in layout.volumes.enumerated()
-    where volumes >> UInt64(index) & 1 == 1 && volume.device.info.hasVolatileCache {
-      flushed |= 1 << UInt64(index)
+    where volumes >> UInt64(index) & 1 == 1 {
+      // A cache that can be switched may have been volatile when something was written.
+      let cache = volume.device.cache.isSwitchable || volume.device.cache.mayHoldWrites
+      if cache { flushed |= 1 << UInt64(index) }
     }
     return flushed
   }
