@@ -82,8 +82,7 @@ struct Client: ~Copyable {
       while let done = target.next() {
         let tag = done.tag
         let result = done.result
-        let bytes = done.buffer?.contents ?? []
-        try end(tag, result, bytes)
+        XX
         ended += 1
       }
       chio_yield()
@@ -102,7 +101,8 @@ struct Client: ~Copyable {
     guard !isBusy[first..<first + count].contains(true) else { return false }
     let isWrite = Bool.random(using: &random)
     let fill = UInt8.random(in: 1...255, using: &random)
-    let buffer = try bench.buffer(512 * count) { _ in isWrite ? fill : 0 }
+    var buffer = try bench.device.memory.allocate(byteCount: 512 * count)
+    buffer.fill(isWrite ? fill : 0)
     let offset = UInt64(base + 512 * first)
     let submission =
       isWrite
@@ -120,21 +120,21 @@ struct Client: ~Copyable {
     }
   }
 
-  private mutating func end(_ tag: UInt64, _ result: IOResult, _ bytes: [UInt8]) throws {
+  private mutating func end(_ done: consuming Completion) throws {
+    let tag = done.tag
+    let result = done.result
     guard let run = inFlight.removeValue(forKey: tag) else {
       throw ClientError("\(tag) ended, and was not in flight")
     }
-    guard result == IOResult(success: 512 * run.count), bytes.count == 512 * run.count else {
+    guard result == IOResult(success: 512 * run.count), let buffer = done.buffer else {
       throw ClientError("\(tag): \(result)")
     }
-    for block in run.first..<run.first + run.count {
+    for (place, block) in (run.first..<run.first + run.count).enumerated() {
       isBusy[block] = false
       if run.isWrite { held[block] = run.fill }
-    }
-    guard !run.isWrite else { return }
-    for index in bytes.indices where bytes[index] != held[run.first + index / 512] {
-      throw ClientError(
-        "\(tag): byte \(index) of block \(run.first + index / 512) is \(bytes[index])")
+      guard buffer.holds(held[block], in: 512 * place..<512 * place + 512) else {
+        throw ClientError("\(tag): block \(block) does not hold \(held[block])")
+      }
     }
   }
 }
@@ -161,7 +161,7 @@ func hammer<Target: Submitting & ~Copyable>(
   let deadline = chio_now_ns() + 240_000_000_000
   while isOpen && tag < rounds || !outstanding.isEmpty {
     if isOpen, tag < rounds, outstanding.count < 12 {
-      let buffer = try bench.buffer(4096)
+      let buffer = try bench.device.memory.allocate(byteCount: 4096)
       let submission =
         tag % 3 == 0
         ? target.submitWrite(at: 8192 * (tag % 100), from: buffer, tag: tag, durable: tag % 2 == 0)

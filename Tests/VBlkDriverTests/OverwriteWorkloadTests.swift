@@ -71,7 +71,7 @@ struct OverwriteWorkloadTests {
         try fill(bench, &queue, 0xAA)
         try queue.writeZeroes(at: 0, byteCount: 4 << 20)
         isReady.add()
-        for round in 0..<Rounds.count(60) {
+        for round in 0..<60 {
           let offset = UInt64(round % 4) << 20
           buffer.fill(0x55)
           try queue.write(at: offset, from: buffer)
@@ -134,7 +134,7 @@ struct OverwriteWorkloadTests {
     defer { withExtendedLifetime(releaser) {} }
     var queue = try bench.device.makeQueue()
     var buffer = try bench.device.memory.allocate(byteCount: 64 << 10)
-    for round in 0..<Rounds.count(300) {
+    for round in 0..<300 {
       let pattern: UInt8 = round % 2 == 0 ? 0x55 : 0xAA
       buffer.fill(pattern)
       let isQueued = queue.submits(true, at: 64 << 10, buffer, tag: 1)
@@ -159,7 +159,7 @@ struct OverwriteWorkloadTests {
     let releaser = adversary.releaser(bench)
     defer { withExtendedLifetime(releaser) {} }
     var queue = try bench.device.makeQueue()
-    for round in 0..<Rounds.count(100) {
+    for round in 0..<100 {
       let parts = [(0, 64), (0, 32), (32, 32), (0, 64)]
       for (number, part) in parts.enumerated() {
         var buffer = try bench.device.memory.allocate(byteCount: part.1 << 10)
@@ -184,7 +184,7 @@ struct OverwriteWorkloadTests {
     "T77 aio-dio-hole-filling-race: 4 KiB into a hole, read at once in its completion",
     arguments: WorkloadStore.allCases, Adversary.allCases)
   func holes(store: WorkloadStore, adversary: Adversary) throws {
-    let blocks = Rounds.count(1000)
+    let blocks = 1000
     let bench = try store.bench(bytes: UInt64(blocks) << 16) { adversary.apply(to: &$0) }
     let releaser = adversary.releaser(bench)
     defer { withExtendedLifetime(releaser) {} }
@@ -214,7 +214,7 @@ struct OverwriteWorkloadTests {
     let releaser = adversary.releaser(bench)
     defer { withExtendedLifetime(releaser) {} }
     var queue = try bench.device.makeQueue()
-    for round in 0..<Rounds.count(200) {
+    for round in 0..<200 {
       try fill(bench, &queue, 0xAA)
       var buffer = try bench.device.memory.allocate(byteCount: 4096)
       buffer.fill(0x77)

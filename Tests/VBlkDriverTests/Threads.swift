@@ -42,13 +42,14 @@ enum Threads {
   }
 }
 
-/// How much a test that can go on for ever does: a little in debug, a lot where it is asked for.
+/// How much the tests of loops do: little in every run, a lot where it is asked for.
 enum Rounds {
-  /// Operations of a threaded test: `VBLK_ROUNDS`, or the number given.
+  /// Operations of a test that runs once on each format: a third of `VBLK_ROUNDS`, or the number
+  /// given.
   static func count(_ usual: Int) -> Int {
     guard let text = getenv("VBLK_ROUNDS"), let rounds = Int(String(cString: text)) else {
       return usual
     }
-    return max(rounds, usual)
+    return max(rounds / RingFormat.allCases.count, usual)
   }
 }

@@ -25,7 +25,7 @@ struct VerifyWorkloadTests {
       if thread == 0 {
         defer { isOver.add() }
         var buffer = try bench.device.memory.allocate(byteCount: size)
-        for tag in 0..<UInt64(Rounds.count(6)) {
+        for tag in 0..<UInt64(6) {
           buffer.fill(UInt8(tag + 1))
           let isQueued = queue.submits(tag % 2 == 0, at: 0, buffer, tag: tag)
           try #require(isQueued)
@@ -61,7 +61,7 @@ struct VerifyWorkloadTests {
     var ended = 0
     let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: 4096, alignment: 64)
     defer { memory.deallocate() }
-    for round in 0..<Rounds.count(1000) {
+    for round in 0..<1000 {
       let block = UInt64.random(in: 0..<200, using: &random)
       switch Int.random(in: 0..<4, using: &random) {
       case 0:
@@ -134,7 +134,7 @@ struct VerifyWorkloadTests {
     defer { withExtendedLifetime(releaser) {} }
     var queue = try bench.device.makeQueue()
     var client = try VerifyClient(bench, sectors: 16 << 10, seed: 85)
-    try client.run(&queue, operations: Rounds.count(2000))
+    try client.run(&queue, operations: 2000)
     try client.verifyAll(&queue)
   }
 
@@ -154,7 +154,7 @@ struct VerifyWorkloadTests {
     let releaser = Adversary.delays.releaser(bench)
     defer { withExtendedLifetime(releaser) {} }
     client.resetsPerThousand = 1
-    try client.run(&queue, operations: Rounds.count(2000))
+    try client.run(&queue, operations: 2000)
     bench.disk.setFaults([])
     try client.verifyAll(&queue)
     let atRest = queue.isAtRest

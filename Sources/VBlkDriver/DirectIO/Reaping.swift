@@ -205,8 +205,8 @@ extension Queue {
   /// Gives one reference of a dio back. At 0 the caller owns the dio and ends its stage:
   /// (a) data done without error, durable → the FLUSH stage begins, with a count of its own;
   /// (b) else the dio finishes: result, locks given back, and either the record stays for the
-  ///     synchronous caller, or the part of a spread dio that it was has ended, or one Completion is
-  ///     kept; the record is free.
+  ///     synchronous caller, or it is free: a spread dio's part has ended, or one Completion is
+  ///     kept.
   /// After a drop that was not the last the dio is not touched.
   mutating func dropDio(_ index: UInt32) {
     let left = dios[index].count.wrappingSubtract(1, ordering: .acquiringAndReleasing).newValue
