@@ -80,9 +80,7 @@ struct Client: ~Copyable {
       }
       target.kick()
       while let done = target.next() {
-        let tag = done.tag
-        let result = done.result
-        XX
+        try end(done)
         ended += 1
       }
       chio_yield()
