@@ -366,6 +366,31 @@ struct SpreadTests {
     }
   }
 
+  // With RING_RESET a late operation resets its queue alone, whose slots are all free then: one that
+  // was kept for a FLUSH was handed out twice.
+  @Test("T37 reset-in-flight, spread: a reset of home's queue alone gives the FLUSH's slot back")
+  func queueReset() throws {
+    var bench = try SpreadBench(mode: .stepped) { $0.extra.insert(.ringReset) }
+    _ = bench.submit(.write, at: 0, try bench.buffer(4096), durable: true)
+    bench.home.queue.kick()
+    _ = bench.loop.round()
+    let reserved = bench.home.queue.state.reservedCount
+    #expect(reserved == 1)
+    try bench.home.queue.reset()
+    let depth = bench.home.queue.depth
+    let free = bench.home.queue.freeCount
+    #expect(free == depth)
+    for _ in 0..<10 {
+      serve(bench.disks[0])
+      _ = bench.loop.round()
+    }
+    let code = bench.finish()?.result.code
+    #expect(code == .reset)
+    let atRest = bench.isAtRest
+    #expect(atRest)
+    bench.retire()
+  }
+
   private func serve(_ disk: EmulatedDisk) {
     for queue in 0..<3 { disk.serve(queue: queue) }
   }

@@ -49,6 +49,8 @@ extension Queue {
         // Waits for a slot for its FLUSH, which is its only reference.
         unstall(index)
         dropDio(index)
+      } else {
+        releaseReservedSlot(index)
       }
     }
     for head in 0..<headLimit where records[head].isOwned {

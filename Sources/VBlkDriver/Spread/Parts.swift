@@ -64,9 +64,15 @@ extension Queue {
   }
 
   mutating func releaseReserved(_ index: UInt32) {
+    releaseReservedSlot(index)
+    freeDio(index)
+  }
+
+  /// Gives back the slot of a FLUSH that will not be; a reset does so too, for its ring begins anew.
+  mutating func releaseReservedSlot(_ index: UInt32) {
+    guard dios[index].heldSlot != BioRecord.none else { return }
     state.reservedCount -= 1
     releaseHeldSlot(index)
-    freeDio(index)
   }
 
   // MARK: - Reaping for others
