@@ -6,11 +6,12 @@ SWIFT ?= swift
 # rebuild the libraries under it.
 RELEASE := .build-release
 TSAN := .build-tsan
+ASAN := .build-asan
 APT_PACKAGES := gcc libc6-dev libpciaccess-dev libnuma-dev pkg-config e2fsprogs valgrind python3
 SOURCES := Sources Tests Package.swift Docs/Package.swift Docs/Sources Benchmarks/Package.swift \
   Benchmarks/Sources Examples/Package.swift Examples/Sources
 
-.PHONY: help deps build run test test-tsan lint format docs clean bench-instructions bench-threaded \
+.PHONY: help deps build run test test-tsan test-asan lint format docs clean bench-instructions bench-threaded \
   soak-ring-reset
 .DEFAULT_GOAL := help
 
@@ -34,7 +35,12 @@ test: deps ## All tests, in debug, their count held against Tests/floor; then th
 	@Examples/test.sh
 
 test-tsan: deps ## All tests under the thread sanitizer, in release (debug is blind to raw memory)
-	@.ci/test $(TSAN) -c release --sanitize=thread -Xcc -fsanitize=thread
+	@VBLK_ROUNDS=1000000 .ci/test $(TSAN) -c release --sanitize=thread -Xcc -fsanitize=thread
+	@Tests/Sanitizers/planted-race.sh $(TSAN)
+
+# Quarantined memory is kept for ever by design: no search for leaks.
+test-asan: deps ## All tests under the address sanitizer
+	@ASAN_OPTIONS=detect_leaks=0 .ci/test $(ASAN) --sanitize=address
 
 lint: ## swift format, strict
 	@$(SWIFT) format lint --strict --parallel -r $(SOURCES)

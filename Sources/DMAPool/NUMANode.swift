@@ -2,7 +2,7 @@ import CNuma
 import Glibc
 
 /// The machine's memory nodes, by libnuma.
-enum NUMANode {
+package enum NUMANode {
   /// The node to use for a wish.
   ///
   /// - Parameter wish: A node, or nil or -1 (which the system reports for devices that are near no
@@ -54,5 +54,12 @@ enum NUMANode {
     let flags = UInt32(MPOL_F_NODE | MPOL_F_ADDR)
     guard isAvailable, unsafe get_mempolicy(&node, nil, 0, address, flags) == 0 else { return nil }
     return node >= 0 ? Int(node) : nil
+  }
+
+  /// Lets the calling thread run on the processors of `node` only: sched_setaffinity(2).
+  ///
+  /// - Returns: Whether it does; not where there is no such node.
+  package static func runThread(on node: Int) -> Bool {
+    isAvailable && node >= 0 && node <= Int(numa_max_node()) && numa_run_on_node(CInt(node)) == 0
   }
 }

@@ -122,4 +122,4 @@ extension Device {
 }
 
 /// Takes a reference that is never given back.
-private func keepForEver(_ object: AnyObject) { _ = unsafe Unmanaged.passRetained(object) }
+func keepForEver(_ object: AnyObject) { _ = unsafe Unmanaged.passRetained(object) }

@@ -47,6 +47,17 @@ enum Limits {
   /// Requests whose lines are asked for ahead of a batch's reaping: as many misses as a processor
   /// has under way.
   static let prefetched: UInt16 = 32
+  /// Spread dios of a group at once, unless the user says otherwise.
+  static let spreadDios = 32
+  /// Bytes of a part at least, unless the user says otherwise: less is not worth another thread.
+  static let partBytes = 64 << 10
+  /// Devices of a group: a spread dio has a bit for each.
+  static let groupDevices = 64
+  /// Rounds without work before a loop that waits for nothing sleeps, and between two yields.
+  static let loopIdleRounds = 2048
+  static let loopRoundsPerYield = 64
+  /// Longest sleep of a loop: it looks by itself then, at deadlines and changes too.
+  static let loopSleepMilliseconds: CInt = 100
   /// Subtracted from the free slots of a queue that must refuse: more than any ring has, so that
   /// deliveries can't reopen it.
   @usableFromInline static let closedOffset = 1 << 32

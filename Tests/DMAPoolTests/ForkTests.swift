@@ -15,7 +15,7 @@ import Testing
     #expect(during != before)
   }
 
-  @Test("registered pages keep their frames when they are written while a child lives")
+  @Test("T66 dma_thread_diotest: registered pages keep their frames, written while a child lives")
   func registered() throws {
     let pages = try UserPages(4)
     let memory = try unsafe RegisteredMemory(pages.bytes)

@@ -164,7 +164,7 @@ import Testing
     #expect(!after.contains("dc") && !after.contains("lo"))
   }
 
-  @Test("a page of two registrations stays locked until the last of them goes")
+  @Test("T67 shared-page: a page of two registrations stays locked until the last of them goes")
   func sharedPage() throws {
     let pages = try UserPages(3)
     let low = try unsafe RegisteredMemory(pages.part(0..<6000))
@@ -178,7 +178,7 @@ import Testing
     #expect(try !KernelView.flags(at: pages.address + 4096).contains("dc"))
   }
 
-  @Test("while a slice is out, held or in flight, nothing is unmapped")
+  @Test("T68 unregister-in-flight: while a slice is out, held or in flight, nothing is unmapped")
   func inUse() throws {
     let pages = try UserPages(2)
     let memory = try unsafe RegisteredMemory(pages.bytes)

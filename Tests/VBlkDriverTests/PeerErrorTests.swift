@@ -134,7 +134,7 @@ struct PeerErrorTests {
     }
   }
 
-  @Test("P28 a failure at each step of opening: a typed error, closed once, nothing mapped")
+  @Test("P28, T69 a failure at each step of opening: a typed error, closed once, nothing mapped")
   func p28() throws {
     var steps = 0
     for step in 0..<500 {

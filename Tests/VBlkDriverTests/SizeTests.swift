@@ -98,6 +98,27 @@ struct SizeTests {
     #expect(done?.byteCount == count)
   }
 
+  @Test("T48 >2GiB-op: 16 GiB of a sparse device, one dio, one 2 MiB run again and again")
+  func sixteenGiB() throws {
+    let run = 2 << 20
+    let runs = 8192
+    let bench = try Bench(bytes: UInt64(runs * run)) { $0.segMax = 126 }
+    var queue = try bench.device.makeQueue()
+    var list = SegmentList(segmentCapacity: runs, bufferCapacity: 1)
+    let index = list.add(try bench.device.memory.allocate(byteCount: run))
+    for _ in 0..<runs { list.append(bufferAt: index, offset: 0, byteCount: run) }
+    guard case .queued = queue.submitRead(at: 0, into: list, tag: 16) else {
+      Issue.record("not queued")
+      return
+    }
+    let done = queue.nextSummary(1000)
+    #expect(
+      done == Summary(tag: 16, byteCount: 16 << 30, code: nil, hasBuffer: true), "one completion")
+    #expect(queue.statistics.bytes == 16 << 30)
+    let isOver = queue.next() == nil && queue.isAtRest
+    #expect(isOver)
+  }
+
   @Test("T49 capacity-change-in-flight: a running operation keeps its sample, new ones see the new")
   func capacityChange() throws {
     let bench = try Bench(bytes: Self.bytes) { $0.mode = .stepped }

@@ -48,6 +48,8 @@ struct DioRecord: ~Copyable {
   var heldSlot = BioRecord.none
   /// The tick at submission, or when its last bio was added: deadlines are a bio's.
   var stamp: UInt32 = 0
+  /// The part of a spread dio that it carries out; it ends by that, and is never notified.
+  var part: Place<SpreadPart>?
   /// Next free record.
   var next: UInt32
 
@@ -78,6 +80,7 @@ struct DioRecord: ~Copyable {
     rangeFlags = 0
     heldSlot = BioRecord.none
     self.stamp = stamp
+    part = nil
   }
 
   /// The next device byte that the cursor issues.

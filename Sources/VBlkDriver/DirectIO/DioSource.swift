@@ -1,3 +1,5 @@
+import DMAPool
+
 /// What a dio moves its data through.
 ///
 /// Invariants
@@ -89,5 +91,28 @@ extension DioSource {
       place = SourcePlace(segment: place.segment + 1, offset: 0)
     }
     return place
+  }
+
+  /// Gives the memory back to its arenas: nobody will ask for it any more.
+  func release() {
+    switch self {
+    case .none, .memory: break
+    case .buffer(let block): _ = DMABuffer(block)
+    case .list(let list): list.free()
+    }
+  }
+
+  /// Whether all of its memory is mapped for `device`.
+  func isMapped(by device: Device) -> Bool {
+    func isMapped(_ arena: UInt32) -> Bool {
+      arena == device.memory.number || device.isMapped(arena)
+    }
+    switch self {
+    case .none: return true
+    case .memory: return false
+    case .buffer(let block): return isMapped(block.arena)
+    case .list(let list):
+      return (0..<list.bufferCount).allSatisfy { isMapped(list.buffer(at: $0).arena) }
+    }
   }
 }

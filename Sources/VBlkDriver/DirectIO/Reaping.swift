@@ -205,7 +205,8 @@ extension Queue {
   /// Gives one reference of a dio back. At 0 the caller owns the dio and ends its stage:
   /// (a) data done without error, durable → the FLUSH stage begins, with a count of its own;
   /// (b) else the dio finishes: result, locks given back, and either the record stays for the
-  ///     synchronous caller, or one Completion is kept and the record is free.
+  ///     synchronous caller, or it is free: a spread dio's part has ended, or one Completion is
+  ///     kept.
   /// After a drop that was not the last the dio is not touched.
   mutating func dropDio(_ index: UInt32) {
     let left = dios[index].count.wrappingSubtract(1, ordering: .acquiringAndReleasing).newValue
@@ -231,6 +232,7 @@ extension Queue {
     if dios[index].holdsLocks { unlockBlocks(index) }
     if dios[index].heldSlot != BioRecord.none { releaseHeldSlot(index) }
     guard !dios[index].isSynchronous else { return }
+    if let part = dios[index].part { return finishPart(index, part) }
     let result = self.result(of: index)
     let kept = KeptCompletion(
       tag: dios[index].tag, result: result, source: dios[index].source,
@@ -265,15 +267,21 @@ extension Queue {
     pendingWork -= 1
     freeCount += 1
     if kept.appendedAt != .max { state.lastAppend = kept.appendedAt }
-    switch kept.source {
-    case .buffer(let block) where !device.isQuarantined:
-      return Completion(
-        tag: kept.tag, result: kept.result, buffer: DMABuffer(block), segments: nil)
-    case .list(let storage) where !device.isQuarantined:
-      return Completion(
-        tag: kept.tag, result: kept.result, buffer: nil, segments: SegmentList(storage: storage))
-    default:
-      return Completion(tag: kept.tag, result: kept.result, buffer: nil, segments: nil)
+    return Completion(
+      tag: kept.tag, result: kept.result, kept.source, isKept: device.isQuarantined)
+  }
+}
+
+extension Completion {
+  /// The completion of an operation that moved its data through `source`. Where a device may still
+  /// write to that memory, it is kept from reuse.
+  init(tag: UInt64, result: IOResult, _ source: DioSource, isKept: Bool) {
+    switch source {
+    case .buffer(let block) where !isKept:
+      self.init(tag: tag, result: result, buffer: DMABuffer(block), segments: nil)
+    case .list(let storage) where !isKept:
+      self.init(tag: tag, result: result, buffer: nil, segments: SegmentList(storage: storage))
+    default: self.init(tag: tag, result: result, buffer: nil, segments: nil)
     }
   }
 }

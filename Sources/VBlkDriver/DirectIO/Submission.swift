@@ -195,7 +195,7 @@ extension Queue {
   }
 
   /// Walks the source's segments: each must be mapped for the device, without a hole.
-  private mutating func checkTranslation(_ source: DioSource, count: UInt64) -> VBlkError.Code? {
+  mutating func checkTranslation(_ source: DioSource, count: UInt64) -> VBlkError.Code? {
     switch source {
     case .none, .memory: return nil
     case .buffer(let block): return checkRuns(block, at: 0, count: Int(count))

@@ -185,6 +185,8 @@ struct QueueState {
   /// Dios that wait, in order of submission, and all dios that hold block locks.
   var stalledCount = 0
   var lockHolders = 0
+  /// Slots kept for the FLUSHes of spread dios, which are no operations yet.
+  var reservedCount = 0
   /// The queue has swept its bios and waits for the device to restart.
   var isStopped = false
   var isClosed = false

@@ -49,6 +49,8 @@ extension Queue {
         // Waits for a slot for its FLUSH, which is its only reference.
         unstall(index)
         dropDio(index)
+      } else {
+        releaseReservedSlot(index)
       }
     }
     for head in 0..<headLimit where records[head].isOwned {
@@ -178,6 +180,6 @@ extension Queue {
   /// Operations accepted and not ended, however they wait.
   public var inFlight: Int {
     let stopped = state.isStopped ? Limits.closedOffset : 0
-    return depth - (freeCount + stopped + state.keptCount)
+    return depth - (freeCount + stopped + state.keptCount + state.reservedCount)
   }
 }
