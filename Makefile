@@ -10,8 +10,8 @@ APT_PACKAGES := gcc libc6-dev libpciaccess-dev libnuma-dev pkg-config e2fsprogs 
 SOURCES := Sources Tests Package.swift Docs/Package.swift Docs/Sources Benchmarks/Package.swift \
   Benchmarks/Sources Examples/Package.swift Examples/Sources
 
-.PHONY: help deps build run test test-tsan lint format docs clean bench-instructions bench-threaded \
-  soak-ring-reset
+.PHONY: help deps build run test test-vm test-tsan lint format docs clean bench-instructions \
+  bench-threaded soak-ring-reset
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -32,6 +32,9 @@ run: build ## Copies a real ext4 image between two emulated disks, proves it, me
 test: deps ## All tests, in debug, their count held against Tests/floor; then the examples
 	@.ci/test .build
 	@Examples/test.sh
+
+test-vm: build ## Real virtio-blk functions in a virtual machine: every row of Tests/VM (installs QEMU)
+	@Tests/VM/run.sh
 
 test-tsan: deps ## All tests under the thread sanitizer, in release (debug is blind to raw memory)
 	@.ci/test $(TSAN) -c release --sanitize=thread -Xcc -fsanitize=thread
