@@ -10,8 +10,8 @@ APT_PACKAGES := gcc libc6-dev libpciaccess-dev libnuma-dev pkg-config e2fsprogs 
 SOURCES := Sources Tests Package.swift Docs/Package.swift Docs/Sources Benchmarks/Package.swift \
   Benchmarks/Sources Examples/Package.swift Examples/Sources
 
-.PHONY: help deps build run test test-vm test-tsan lint format docs clean bench-instructions \
-  bench-threaded soak-ring-reset
+.PHONY: help deps build run test test-tsan lint format docs clean bench-instructions bench-threaded \
+  soak-ring-reset
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -33,6 +33,7 @@ test: deps ## All tests, in debug, their count held against Tests/floor; then th
 	@.ci/test .build
 	@Examples/test.sh
 
+.PHONY: test-vm
 test-vm: build ## Real virtio-blk functions in a virtual machine: every row of Tests/VM (installs QEMU)
 	@Tests/VM/run.sh
 

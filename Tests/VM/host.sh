@@ -63,3 +63,26 @@ same_image() { # FOUND EXPECTED
 contains() { # TEXT: in the log
   grep -qF -- "$1" "$log" || wrong "the log has no '$1'"
 }
+
+# What `exercise` in the guest wants: a disk, and two pieces to write on it.
+prepare_exercise() {
+  make_disk
+  cp disk.img before.img
+  payload blocks 1048576 3145728
+  payload odd 5000001 100001 2
+  cp disk.img after.img
+  splice after.img blocks 1048576
+  splice after.img odd 5000001
+}
+
+prove_exercise() {
+  equal "what was read" "$(digest before.img)" "$(said digest-before)"
+  equal "what was read after the writes" "$(digest after.img)" "$(said digest-after)"
+  same_image disk.img after.img
+}
+
+# What `vm-guest fill ADDRESS SEED OFFSET LENGTH QUEUES` must have left where it was cut off: what was
+# acknowledged and flushed is there, nothing outside the range has changed.
+written() { # IMAGE BEFORE SEED OFFSET LENGTH QUEUES
+  "$here/written.py" "$@" "$log" >>"$log" 2>&1 || wrong "$(tail -1 "$log")"
+}

@@ -16,8 +16,12 @@ for word in $(cat /proc/cmdline); do
 done
 read -r up _ </proc/uptime
 echo "@@INIT uptime=$up kernel=$(uname -r) cpus=$(nproc)"
-cd /t && sh "/t/$t"
-rc=$?
+# Through a pipe: programs then see no terminal, and draw no progress on it.
+{
+  cd /t && sh "/t/$t"
+  echo $? >/run/rc
+} 2>&1 | cat
+rc=$(cat /run/rc)
 [ "$rc" -gt 126 ] && rc=126 # the exit port has 7 bits
 sync
 # A newline first: the script may have left its line unfinished.

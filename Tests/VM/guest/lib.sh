@@ -90,3 +90,14 @@ until_true() {
 }
 
 qmp() { echo "@@QMP $*"; }
+
+# The whole disk read, two pieces written (one in whole blocks, one at an odd place), flushed, and the
+# whole disk read again, each by a process of its own: what the host half `prove_exercise` judges.
+exercise() { # DEVICE
+  vblk info -v "$1"
+  echo "digest-before $(vblk read "$1" - | sha256sum | cut -d' ' -f1)"
+  vblk write --yes "$1" /t/blocks --offset 1MiB
+  vblk write --yes "$1" /t/odd --offset 5000001
+  vblk flush "$1"
+  echo "digest-after $(vblk read "$1" - | sha256sum | cut -d' ' -f1)"
+}
