@@ -34,6 +34,10 @@ test: deps ## All tests, in debug, their count held against Tests/floor; then th
 	@.ci/test .build
 	@Examples/test.sh
 
+.PHONY: test-vm
+test-vm: build ## Real virtio-blk functions in a virtual machine: every row of Tests/VM (installs QEMU)
+	@Tests/VM/run.sh
+
 test-tsan: deps ## All tests under the thread sanitizer, in release (debug is blind to raw memory)
 	@VBLK_ROUNDS=1000000 .ci/test $(TSAN) -c release --sanitize=thread -Xcc -fsanitize=thread
 	@Tests/Sanitizers/planted-race.sh $(TSAN)

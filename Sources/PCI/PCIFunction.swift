@@ -61,6 +61,16 @@ public protocol PCIFunction: AnyObject, Sendable {
   /// Resets the function (FLR). Not every function can.
   func reset() throws(PCIError)
 
+  /// The regions that decode something, and how this process reaches each.
+  var regions: [PCIRegion] { get }
+
+  /// Why the function is about to go; nil while it stays. What it says once it says for ever.
+  var departure: PCIDeparture? { get }
+
+  /// Whether an IOMMU translates what the function does, though ``dma`` gives physical addresses:
+  /// then nothing is mapped there, unless the function passes it by.
+  var isBehindIdleIOMMU: Bool { get }
+
   /// Gives the function back. No call but this one may follow, and this one may be repeated.
   func close()
 }
@@ -81,6 +91,21 @@ extension PCIFunction {
 
   /// Nothing: there is no line.
   public func unmaskInterruptLine() {}
+
+  /// The regions by their sizes, each reached by calls.
+  public var regions: [PCIRegion] {
+    (0..<6).compactMap { index in
+      let byteCount = regionByteCount(index)
+      return byteCount == 0
+        ? nil : PCIRegion(index: index, byteCount: byteCount, mapped: [], way: "by calls")
+    }
+  }
+
+  /// An emulated function stays.
+  public var departure: PCIDeparture? { nil }
+
+  /// Its own mapper is all the IOMMU that it has.
+  public var isBehindIdleIOMMU: Bool { false }
 
   /// Vendor and device id, the first four bytes of configuration space.
   public var identity: (vendor: UInt16, device: UInt16) {

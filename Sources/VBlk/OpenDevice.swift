@@ -36,11 +36,14 @@ extension Device {
     switch address.place {
     case .emulated:
       return try Device(EmulatedDisk(address, options: options).function, options: options)
-    case .pci(let function):
-      throw VBlkError(
-        .deviceUnavailable,
-        "\(function) is a function of this machine, and those can't be driven yet",
-        remedy: "use an emulated disk (emu:64M)")
+    case .pci(let address):
+      let function: any PCIFunction
+      do throws(PCIError) {
+        function = try FunctionAccess.open(address)
+      } catch {
+        throw VBlkError(error)
+      }
+      return try Device(function, options: options)
     case .vhostUser(let path):
       throw VBlkError(
         .deviceUnavailable, "\(path) is a vhost-user socket, and those can't be driven yet",

@@ -4,12 +4,12 @@ internal import VBlk
 enum DeviceReport {
   static let schema = "vblk.info/1"
 
-  static func text(_ opened: OpenedDevice, serial: String) -> String {
+  static func text(_ opened: OpenedDevice, serial: String, isVerbose: Bool = false) -> String {
     let info = opened.device.info
     let limits = info.limits
     let memory = opened.device.memory
     let names = FeatureNames(info)
-    let rows: [(String, String)] = [
+    var rows: [(String, String)] = [
       ("device", opened.name),
       ("way", opened.way),
       ("serial", serial),
@@ -43,6 +43,7 @@ enum DeviceReport {
           + (memory.kernelNode.map(String.init) ?? "not said")
       ),
     ]
+    if isVerbose { rows += info.regions.map(region) }
     let width = rows.map(\.0.count).max() ?? 0
     return rows.map { name, value in
       "\(name)\(String(repeating: " ", count: width - name.count))  \(value)\n"
@@ -82,6 +83,23 @@ enum DeviceReport {
         object.array("accepted") { list in for name in names.accepted { list.value(nil, name) } }
       }
       root.value("numa_node", info.numaNode)
+      root.array("regions") { list in
+        for region in info.regions {
+          list.object { item in
+            item.value("index", region.index)
+            item.value("size_bytes", region.byteCount)
+            item.value("way", region.way)
+            item.array("mapped") { parts in
+              for part in region.mapped {
+                parts.object { bounds in
+                  bounds.value("offset", part.lowerBound)
+                  bounds.value("size_bytes", part.upperBound - part.lowerBound)
+                }
+              }
+            }
+          }
+        }
+      }
       root.array("arenas") { list in
         for (use, memory) in arenas(opened.device) {
           list.object { arena in
@@ -94,6 +112,18 @@ enum DeviceReport {
         }
       }
     }
+  }
+
+  /// "16 KiB, mapped by libpciaccess: 0x0-0x3fff".
+  private static func region(_ region: PCIRegion) -> (String, String) {
+    let parts = region.mapped.map { part in
+      "0x\(String(part.lowerBound, radix: 16))-0x\(String(part.upperBound - 1, radix: 16))"
+    }
+    return (
+      "BAR \(region.index)",
+      "\(ByteSize.describe(region.byteCount)), \(region.way)"
+        + (parts.isEmpty ? "" : ": " + parts.joined(separator: ", "))
+    )
   }
 
   private static func arenas(_ device: Device) -> [(use: String, memory: DMAArena)] {

@@ -32,8 +32,9 @@ extension Device {
     _ transport: VirtioPCITransport, _ options: DeviceOptions
   ) throws(VBlkError) -> Opened {
     let function = transport.function
-    do { try function.setBusMaster(true) } catch { throw VBlkError(error) }
     let agreed = try Negotiation(transport, declining: options.declinedFeatures)
+    // Only now: what a killed process left running on it was stopped by the reset.
+    do { try function.setBusMaster(true) } catch { throw VBlkError(error) }
     let available = try agreed.availableQueues(transport)
     guard options.queues <= available else {
       throw VBlkError(
@@ -159,6 +160,7 @@ extension Device {
       isReadOnly: agreed.offered.contains(.readOnly), offered: agreed.offered,
       accepted: agreed.accepted, limits: agreed.limits, availableQueues: available,
       hasVolatileCache: agreed.hasVolatileCache, queueSizes: layouts.map(\.size),
-      depth: layouts[0].slotCount, numaNode: transport.function.dma.numaNode)
+      depth: layouts[0].slotCount, numaNode: transport.function.dma.numaNode,
+      regions: transport.function.regions)
   }
 }

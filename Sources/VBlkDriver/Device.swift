@@ -89,6 +89,9 @@ public final class Device: Sendable {
     if !isStill, !transport.resetDevice() {
       quarantine()
     }
+    // Vectors point to eventfds of ours, and memory is unmapped by whoever still has it: the
+    // function lets go of the first before it is closed, and of all memory by being closed.
+    interrupts?.disconnect()
     transport.function.close()
   }
 

@@ -96,7 +96,8 @@ extension Device {
     guard phase.load(ordering: .acquiring) == Phase.running.rawValue,
       epochWord.load(ordering: .acquiring) == epoch
     else { return nil }
-    if status == .removed {
+    // Asked after the status: a function that the system takes may lose its DRIVER_OK first.
+    if status == .removed || transport.function.departure != nil {
       happenings.tell(.removed)
       return .removed
     }

@@ -1,6 +1,7 @@
 import CHostIO
 public import DMAPool
 public import Logging
+public import PCI
 public import Virtio
 
 /// How a device is opened.
@@ -60,4 +61,6 @@ public struct DeviceInfo: Sendable {
   public let depth: Int
   /// The NUMA node near the device, if the system names one.
   public let numaNode: Int?
+  /// The function's regions, and how this process reaches each.
+  public let regions: [PCIRegion]
 }

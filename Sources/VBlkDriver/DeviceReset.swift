@@ -32,6 +32,10 @@ extension Device {
       phase.store(Phase.dead.rawValue, ordering: .releasing)
       options.logger.error(
         "\(info.name) does not confirm the reset; its DMA memory is kept from reuse")
+    } else if code == .removed {
+      // It still answers, but is asked back: nothing is begun again on it.
+      phase.store(Phase.dead.rawValue, ordering: .releasing)
+      options.logger.notice("\(info.name) is asked back by the system; close it")
     }
     control.withLock { control in
       control.stoppedAt = now()
@@ -77,6 +81,12 @@ extension Device {
       guard phase.load(ordering: .acquiring) == Phase.stopped.rawValue else { return }
       do throws(VBlkError) {
         let again = try Negotiation(transport, declining: options.declinedFeatures)
+        // A reset of the function has turned its DMA off.
+        do throws(PCIError) {
+          try transport.function.setBusMaster(true)
+        } catch {
+          throw VBlkError(error)
+        }
         guard again.accepted == info.accepted, again.limits == info.limits else {
           throw VBlkError(
             .deviceUnavailable, "\(info.name) came back with other features or limits",

@@ -95,7 +95,7 @@ extension VBlkError {
   }
 
   /// A failure of the PCI function, as the driver's.
-  init(_ error: PCIError) {
+  package init(_ error: PCIError) {
     let code: Code =
       switch error.code {
       case .notFound, .outOfRange, .unsupported: .deviceUnavailable

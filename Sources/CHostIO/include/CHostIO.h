@@ -3,8 +3,10 @@
 #ifndef CHOSTIO_H
 #define CHOSTIO_H
 
+#include "chio_guard.h"
 #include "chio_memory.h"
 #include "chio_process.h"
 #include "chio_system.h"
+#include "chio_vfio.h"
 
 #endif

@@ -26,6 +26,9 @@ static inline pid_t chio_write_in_child(
   _exit(written == (ssize_t)count ? 0 : EIO);
 }
 
+// Only with _GNU_SOURCE does a header declare it, and a user's module is built without.
+extern char **environ;
+
 // posix_spawnp(3) of a program with an option, an argument and this process's environment: the
 // child's id, or -1 and errno.
 static inline pid_t chio_spawn(const char *program, const char *option, const char *argument) {

@@ -47,6 +47,70 @@ enum PCIBus {
     return found.sorted { $0.address < $1.address }
   }
 
+  /// Maps a BAR of memory, shared, readable and writable. The caller unmaps it by munmap(2): the
+  /// mapping is the process's own and outlives the library's state.
+  static func map(
+    _ address: PCIAddress, bar: Int, byteCount: Int
+  ) throws(PCIError) -> UnsafeMutableRawPointer {
+    let result: Result<UInt, PCIError> = library.withLock { _ in
+      do throws(PCIError) {
+        return .success(try mapLocked(address, bar, byteCount))
+      } catch {
+        return .failure(error)
+      }
+    }
+    guard let start = unsafe UnsafeMutableRawPointer(bitPattern: try result.get()) else {
+      throw unmappable(address, bar, EFAULT)
+    }
+    return unsafe start
+  }
+
+  private static func mapLocked(
+    _ address: PCIAddress, _ bar: Int, _ byteCount: Int
+  ) throws(PCIError) -> UInt {
+    let status = pci_system_init()
+    guard status == 0 else { throw unreadable("pci_system_init", status) }
+    defer { pci_system_cleanup() }
+    let device = unsafe pci_device_find_by_slot(
+      address.domain, UInt32(address.bus), UInt32(address.device), UInt32(address.function))
+    guard let device = unsafe device else {
+      throw PCIError(.notFound, "libpciaccess finds no \(address)", remedy: "see `vblk list`")
+    }
+    let probed = unsafe pci_device_probe(device)
+    guard probed == 0 else { throw unreadable("pci_device_probe of \(address)", probed) }
+    let found = unsafe bars(of: device).first { $0.index == bar }
+    guard let found, found.byteCount == UInt64(byteCount) else {
+      throw PCIError(
+        .system,
+        "libpciaccess gives BAR \(bar) of \(address) \(found?.byteCount ?? 0) bytes, "
+          + "sysfs \(byteCount)", remedy: "rescan the bus: echo 1 > /sys/bus/pci/rescan")
+    }
+    var start: UnsafeMutableRawPointer?
+    let mapped = unsafe pci_device_map_range(
+      device, found.base, found.byteCount, UInt32(PCI_DEV_MAP_FLAG_WRITABLE), &start)
+    guard mapped == 0, let start = unsafe start else { throw unmappable(address, bar, mapped) }
+    return UInt(bitPattern: start)
+  }
+
+  private static func unmappable(
+    _ address: PCIAddress, _ bar: Int, _ status: CInt
+  ) -> PCIError {
+    let reason = unsafe String(cString: strerror(status))
+    switch status {
+    case EINVAL, EBUSY:
+      return PCIError(
+        .busy, "BAR \(bar) of \(address) can't be mapped (\(reason)): a kernel driver has it",
+        remedy: "vblk bind \(address)")
+    case EACCES, EPERM:
+      return PCIError(
+        .permission, "BAR \(bar) of \(address) can't be mapped (\(reason))",
+        remedy: "run as root; a kernel in lockdown forbids it even then (D12): use vfio-pci")
+    default:
+      return PCIError(
+        .system, "BAR \(bar) of \(address) can't be mapped (\(reason))", remedy: "see dmesg")
+    }
+  }
+
   private static func unreadable(_ call: String, _ status: CInt) -> PCIError {
     let reason = unsafe String(cString: strerror(status))
     switch status {

@@ -17,11 +17,14 @@ struct CopyCommand: ParsableCommand {
   @Argument(help: "The device to write, at least as large.")
   var destination: String
 
+  @OptionGroup var consent: WriteConsent
+
   @Flag(help: "JSON: bytes and nanoseconds as integers.")
   var json = false
 
   func run() throws {
     let target = try DeviceAddress(destination)
+    try consent.check(destination)
     let from = try OpenedDevice(
       source, access: .read, depth: Copier.laneCount * Self.requestsPerChunk)
     defer { from.device.close() }

@@ -15,7 +15,10 @@ struct DiscardCommand: ParsableCommand {
   @Flag(help: "Erase the range beyond recovery: whole erase units of the device.")
   var secure = false
 
+  @OptionGroup var consent: WriteConsent
+
   func run() throws {
+    try consent.check(device)
     let opened = try OpenedDevice(device, access: .write)
     defer { opened.device.close() }
     let range = try range.range(capacity: opened.capacity, device: device)

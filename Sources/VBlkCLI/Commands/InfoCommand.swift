@@ -10,6 +10,9 @@ struct InfoCommand: ParsableCommand {
   @Argument(help: "The device: emu:64M, emu:FILE, pci:ADDRESS, vhost-user:SOCKET.")
   var device: String
 
+  @Flag(name: [.short, .long], help: "Each region, its size and how it is reached.")
+  var verbose = false
+
   @Flag(help: "Write JSON (schema vblk.info/1).")
   var json = false
 
@@ -21,7 +24,9 @@ struct InfoCommand: ParsableCommand {
     var queue = try opened.device.makeQueue()
     let serial = try queue.identify()
     Terminal.write(
-      json ? DeviceReport.json(opened, serial: serial) : DeviceReport.text(opened, serial: serial),
+      json
+        ? DeviceReport.json(opened, serial: serial)
+        : DeviceReport.text(opened, serial: serial, isVerbose: verbose),
       to: 1)
   }
 

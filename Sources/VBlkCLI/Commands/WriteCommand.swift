@@ -16,7 +16,10 @@ struct WriteCommand: ParsableCommand {
 
   @OptionGroup var range: RangeOptions
 
+  @OptionGroup var consent: WriteConsent
+
   func run() throws {
+    try consent.check(device)
     let stream = try FileStream(reading: input)
     let opened = try OpenedDevice(device, access: .write)
     defer { opened.device.close() }

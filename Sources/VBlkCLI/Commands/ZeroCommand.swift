@@ -11,10 +11,13 @@ struct ZeroCommand: ParsableCommand {
 
   @OptionGroup var range: RangeOptions
 
+  @OptionGroup var consent: WriteConsent
+
   @Flag(help: "Lets the device give the space back.")
   var unmap = false
 
   func run() throws {
+    try consent.check(device)
     let opened = try OpenedDevice(device, access: .write)
     defer { opened.device.close() }
     let range = try range.range(capacity: opened.capacity, device: device)

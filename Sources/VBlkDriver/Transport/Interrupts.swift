@@ -1,5 +1,6 @@
 import CHostIO
 import PCI
+import Synchronization
 import Virtio
 
 /// The eventfds that a device's interrupts signal: one for configuration changes, one a queue; or,
@@ -13,6 +14,7 @@ final class Interrupts: Sendable {
   /// Whether it is the interrupt line, whose cause must be read to take it back.
   let isLine: Bool
   private let descriptors: [CInt]
+  private let isDisconnected = Atomic<Bool>(false)
 
   /// Takes the function's vectors.
   ///
@@ -41,7 +43,11 @@ final class Interrupts: Sendable {
     descriptors = made
   }
 
-  deinit {
+  deinit { disconnect() }
+
+  /// Takes the interrupts from the function; once.
+  func disconnect() {
+    guard !isDisconnected.exchange(true, ordering: .relaxed) else { return }
     guard isLine else { return Self.disconnect(descriptors, of: function) }
     try? function.setInterruptLine(eventfd: nil)
     chio_close(descriptors[0])

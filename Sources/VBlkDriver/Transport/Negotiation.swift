@@ -104,6 +104,12 @@ struct Negotiation {
           + "bypass the IOMMU",
         remedy: "QEMU: iommu_platform=on,disable-legacy=on")
     }
+    if transport.function.isBehindIdleIOMMU, offered.contains(.accessPlatform) {
+      throw VBlkError(
+        .deviceUnavailable,
+        "\(name) obeys an IOMMU, and without VFIO nobody maps memory for it there",
+        remedy: "vblk bind \(name) --driver vfio-pci")
+    }
   }
 
   /// Queues that the device has for requests: 1 without MQ (virtio 1.2, 5.2.5).
