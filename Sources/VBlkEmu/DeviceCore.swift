@@ -17,20 +17,25 @@ final class DeviceCore: Sendable {
   /// A ``KickFormat``: 0 is the plain one, an index of 16 bits.
   let kickFormat = Atomic<UInt8>(0)
   let store: Mutex<Store>
+  let zones: ZoneSet?
   private let thread: DeviceThread?
 
   init(
-    _ configuration: EmulatedDisk.Configuration, store: Store, capacitySectors: UInt64
+    _ configuration: EmulatedDisk.Configuration, store: Store, zones: ZoneSet?,
+    capacitySectors: UInt64
   ) throws(EmulatorError) {
     mode = configuration.mode
     name = configuration.name
     reachesRegions = configuration.reachesRegions
     signals = DeviceSignals(vectorCount: configuration.vectorCount)
     pages = PageTable()
-    registers = Mutex(RegisterFile(configuration, capacitySectors: capacitySectors))
+    self.zones = zones
+    registers = Mutex(
+      RegisterFile(
+        configuration, capacitySectors: capacitySectors, zones: zones?.geometry))
     self.store = Mutex(store)
     queues = QueueSet(
-      configuration, pages: pages, signals: signals, store: store,
+      configuration, pages: pages, signals: signals, store: store, zones: zones,
       capacitySectors: capacitySectors)
     thread = mode == .threaded ? try DeviceThread(queues) : nil
   }

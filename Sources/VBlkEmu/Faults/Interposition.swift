@@ -4,6 +4,8 @@ internal import Virtio
 /// Everything that stands between a request and its plain service: rules, hostility, trace, order.
 struct Interposition {
   var tracing = false
+  /// Whether writes move write pointers: no request takes the short way.
+  var isZoned = false
   var order = CompletionOrder.inOrder
   var hostility: Hostility = []
   /// Completions that are still honest before the hostility starts.
@@ -19,7 +21,7 @@ struct Interposition {
 
   /// Whether requests must take the long way.
   var isNeeded: Bool {
-    tracing || order != .inOrder || !hostility.isDisjoint(with: .ring) || !rules.isEmpty
+    tracing || isZoned || order != .inOrder || !hostility.isDisjoint(with: .ring) || !rules.isEmpty
   }
 
   mutating func setRules(_ rules: [FaultRule], seed: UInt64) {

@@ -18,6 +18,8 @@ extension DeviceQueue {
       status = executeRanges(&request, .writeZeroes)
     case .secureErase where features.contains(.secureErase):
       status = executeRanges(&request, .secureErase)
+    case .some(let type) where type.isZoned && features.contains(.zoned):
+      status = executeZoned(&request, type)
     default: status = .unsupported
     }
     request.status = status.rawValue
@@ -40,11 +42,18 @@ extension DeviceQueue {
     guard request.readableBytes == 0,
       isInside(sector: request.sector, byteCount: request.writableBytes)
     else { return .ioError }
+    var written = request.writableBytes
+    if let zones = activeZones {
+      let check = checkZonedRead(request, zones)
+      guard check.status == .ok else { return check.status }
+      written = check.written
+    }
     trace(request.writable, request, .deviceWrites)
     guard translate(request.writable, .deviceWrites) else { return unmapped(request) }
     let error = store.transfer(
       hostSegments, at: request.sector << Sector.shift, writing: false)
     guard error == 0 else { return storeFailed(error) }
+    if written < request.writableBytes { zeroSegments(from: written) }
     request.dataWritten = request.writableBytes
     counters.bytes &+= request.writableBytes
     return .ok
@@ -56,6 +65,7 @@ extension DeviceQueue {
     else { return .ioError }
     trace(request.dataIn, request, .deviceReads)
     guard translate(request.dataIn, .deviceReads) else { return unmapped(request) }
+    if let zones = activeZones { return writeZoned(request, zones) }
     let error = store.transfer(
       hostSegments, at: request.sector << Sector.shift, writing: true)
     guard error == 0 else { return storeFailed(error) }
@@ -63,10 +73,14 @@ extension DeviceQueue {
     return writeThrough ? executeFlush() : .ok
   }
 
-  private mutating func executeFlush() -> RequestStatus {
-    let error = store.flush()
+  mutating func executeFlush() -> RequestStatus {
+    var error = store.flush()
+    if error == 0 { error = zones?.flush() ?? 0 }
     return error == 0 ? .ok : storeFailed(error)
   }
+
+  /// The zones, where driver and device have agreed on them.
+  var activeZones: ZoneSet? { features.contains(.zoned) ? zones : nil }
 
   /// A request whose whole answer is known before it comes.
   private mutating func executeAnswer(

@@ -43,8 +43,12 @@ extension DeviceQueue {
     if let refusal = check(ranges, kind) { return refusal }
     var bytes: UInt64 = 0
     for range in ranges {
-      let error = perform(range, kind)
-      guard error == 0 else { return storeFailed(error) }
+      if let zones = activeZones, let status = executeZonedRange(range, kind, zones) {
+        guard status == .ok else { return status }
+      } else {
+        let error = perform(range, kind)
+        guard error == 0 else { return storeFailed(error) }
+      }
       bytes += UInt64(range.sectorCount) << Sector.shift
     }
     counters.bytes &+= bytes

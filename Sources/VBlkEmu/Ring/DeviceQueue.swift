@@ -57,6 +57,7 @@ struct DeviceQueue: ~Copyable {
   var writeThrough = false
   var features: Features = []
   var limits: RangeLimits
+  var zones: ZoneSet?
   var serial: [UInt8] = []
   var lifetime: [UInt8] = []
 
