@@ -83,6 +83,9 @@ extension EmulatedDisk {
     public var zones: Zones?
     /// Whether the write cache starts as write-back.
     public var writeback = true
+    /// Whether the volatile cache is modelled: ``EmulatedDisk/cutPower(_:)`` can lose what no flush
+    /// has covered. Not with zones, nor with null contents.
+    public var modelsCache = false
     /// MSI-X vectors; nil is one a queue and one for the configuration, 0 is no MSI-X.
     public var interruptVectors: Int?
     /// In which order the requests of a batch complete, where IN_ORDER isn't negotiated.
@@ -207,6 +210,11 @@ extension EmulatedDisk {
       try require(
         configByteCount.map { (8...96).contains($0) } ?? true, "bytes of configuration",
         configByteCount ?? 0, "8 to 96")
+      var isNull = false
+      if case .null = contents { isNull = true }
+      try require(
+        !modelsCache || (!isNull && offeredZones == nil), "a modelled cache of a disk", name,
+        "a disk with contents, without zones")
       for range in addressRanges {
         try require(
           range.upperBound >> Limits.addressBits == 0 && range.lowerBound % 4096 == 0

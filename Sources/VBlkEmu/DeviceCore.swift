@@ -18,6 +18,8 @@ final class DeviceCore: Sendable {
   let kickFormat = Atomic<UInt8>(0)
   let store: Mutex<Store>
   let zones: ZoneSet?
+  /// What a power cut could lose, where that is modelled.
+  let cache: VolatileCache?
   private let thread: DeviceThread?
 
   init(
@@ -30,13 +32,14 @@ final class DeviceCore: Sendable {
     signals = DeviceSignals(vectorCount: configuration.vectorCount)
     pages = PageTable()
     self.zones = zones
+    cache = configuration.modelsCache ? VolatileCache(limit: Limits.cacheBytes) : nil
     registers = Mutex(
       RegisterFile(
         configuration, capacitySectors: capacitySectors, zones: zones?.geometry))
     self.store = Mutex(store)
     queues = QueueSet(
       configuration, pages: pages, signals: signals, store: store, zones: zones,
-      capacitySectors: capacitySectors)
+      cache: cache, capacitySectors: capacitySectors)
     thread = mode == .threaded ? try DeviceThread(queues) : nil
   }
 

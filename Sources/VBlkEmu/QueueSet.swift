@@ -16,7 +16,7 @@ final class QueueSet: @unchecked Sendable {
 
   init(
     _ configuration: EmulatedDisk.Configuration, pages: PageTable, signals: DeviceSignals,
-    store: Store, zones: ZoneSet?, capacitySectors: UInt64
+    store: Store, zones: ZoneSet?, cache: VolatileCache?, capacitySectors: UInt64
   ) {
     count = configuration.queues
     self.pages = pages
@@ -34,7 +34,8 @@ final class QueueSet: @unchecked Sendable {
       queue.lifetime = configuration.lifetime.flatMap { [UInt8($0 & 0xFF), UInt8($0 >> 8)] }
       queue.readOnly = configuration.readOnly
       queue.zones = zones
-      queue.interposition.isZoned = zones != nil
+      queue.cache = cache
+      queue.interposition.isLong = zones != nil || cache != nil
       queue.mayMerge = configuration.inOrderBatches
       queue.interposition.setRules(
         configuration.faults, seed: configuration.seed &+ UInt64(index))

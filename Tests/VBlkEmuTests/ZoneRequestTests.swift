@@ -2,7 +2,8 @@ import Testing
 import VBlkEmu
 import Virtio
 
-/// The zoned disk: rows 89, 91 and 110-119 of the device checklist (virtio 1.3, 5.2.5.2 and 5.2.6.2).
+/// The zoned disk: rows 89, 91 and 110-119 of the device checklist (virtio 1.3, 5.2.5.2 and
+/// 5.2.6.2).
 @Suite("zones") struct ZoneRequestTests {
   /// Zones of 64 sectors, 48 of them writable; two conventional ones first, the last one of 32.
   static let layout: EmulatedDisk.Zones = {
@@ -229,69 +230,70 @@ import Virtio
     #expect(Self.report(driver)[3].state == state)
   }
 
+  private typealias Row = (ZoneState, written: Bool, [(status: UInt8, ZoneState)])
+  // OPEN, CLOSE, FINISH, RESET, RESET_ALL, a write at the pointer, an append.
+  private static let machine: [Row] = [
+    (
+      .empty, false,
+      [
+        (0, .explicitlyOpen), (3, .empty), (0, .full), (0, .empty), (0, .empty),
+        (0, .implicitlyOpen), (0, .implicitlyOpen),
+      ]
+    ),
+    (
+      .implicitlyOpen, true,
+      [
+        (0, .explicitlyOpen), (0, .closed), (0, .full), (0, .empty), (0, .empty),
+        (0, .implicitlyOpen), (0, .implicitlyOpen),
+      ]
+    ),
+    (
+      .explicitlyOpen, false,
+      [
+        (0, .explicitlyOpen), (0, .empty), (0, .full), (0, .empty), (0, .empty),
+        (0, .explicitlyOpen), (0, .explicitlyOpen),
+      ]
+    ),
+    (
+      .explicitlyOpen, true,
+      [
+        (0, .explicitlyOpen), (0, .closed), (0, .full), (0, .empty), (0, .empty),
+        (0, .explicitlyOpen), (0, .explicitlyOpen),
+      ]
+    ),
+    (
+      .closed, true,
+      [
+        (0, .explicitlyOpen), (0, .closed), (0, .full), (0, .empty), (0, .empty),
+        (0, .implicitlyOpen), (0, .implicitlyOpen),
+      ]
+    ),
+    (
+      .full, true,
+      [
+        (3, .full), (3, .full), (0, .full), (0, .empty), (0, .empty), (3, .full), (3, .full),
+      ]
+    ),
+    (
+      .readOnly, true,
+      [
+        (3, .readOnly), (3, .readOnly), (3, .readOnly), (3, .readOnly), (0, .readOnly),
+        (3, .readOnly), (3, .readOnly),
+      ]
+    ),
+    (
+      .offline, true,
+      [
+        (3, .offline), (3, .offline), (3, .offline), (3, .offline), (0, .offline),
+        (3, .offline), (3, .offline),
+      ]
+    ),
+  ]
+
   @Test("row 116: every command in every state")
   func stateMachine() throws {
-    typealias Row = (ZoneState, written: Bool, [(status: UInt8, ZoneState)])
-    // OPEN, CLOSE, FINISH, RESET, RESET_ALL, a write at the pointer, an append.
-    let table: [Row] = [
-      (
-        .empty, false,
-        [
-          (0, .explicitlyOpen), (3, .empty), (0, .full), (0, .empty), (0, .empty),
-          (0, .implicitlyOpen), (0, .implicitlyOpen),
-        ]
-      ),
-      (
-        .implicitlyOpen, true,
-        [
-          (0, .explicitlyOpen), (0, .closed), (0, .full), (0, .empty), (0, .empty),
-          (0, .implicitlyOpen), (0, .implicitlyOpen),
-        ]
-      ),
-      (
-        .explicitlyOpen, false,
-        [
-          (0, .explicitlyOpen), (0, .empty), (0, .full), (0, .empty), (0, .empty),
-          (0, .explicitlyOpen), (0, .explicitlyOpen),
-        ]
-      ),
-      (
-        .explicitlyOpen, true,
-        [
-          (0, .explicitlyOpen), (0, .closed), (0, .full), (0, .empty), (0, .empty),
-          (0, .explicitlyOpen), (0, .explicitlyOpen),
-        ]
-      ),
-      (
-        .closed, true,
-        [
-          (0, .explicitlyOpen), (0, .closed), (0, .full), (0, .empty), (0, .empty),
-          (0, .implicitlyOpen), (0, .implicitlyOpen),
-        ]
-      ),
-      (
-        .full, true,
-        [
-          (3, .full), (3, .full), (0, .full), (0, .empty), (0, .empty), (3, .full), (3, .full),
-        ]
-      ),
-      (
-        .readOnly, true,
-        [
-          (3, .readOnly), (3, .readOnly), (3, .readOnly), (3, .readOnly), (0, .readOnly),
-          (3, .readOnly), (3, .readOnly),
-        ]
-      ),
-      (
-        .offline, true,
-        [
-          (3, .offline), (3, .offline), (3, .offline), (3, .offline), (0, .offline),
-          (3, .offline), (3, .offline),
-        ]
-      ),
-    ]
     let commands: [RequestType] = [.zoneOpen, .zoneClose, .zoneFinish, .zoneReset, .zoneResetAll]
-    for (state, written, outcomes) in table {
+    for (state, written, outcomes) in Self.machine {
       for (index, outcome) in outcomes.enumerated() {
         let driver = try Self.driver()
         try bring(driver, state, written: written)

@@ -66,8 +66,10 @@ extension DeviceQueue {
     trace(request.dataIn, request, .deviceReads)
     guard translate(request.dataIn, .deviceReads) else { return unmapped(request) }
     if let zones = activeZones { return writeZoned(request, zones) }
-    let error = store.transfer(
-      hostSegments, at: request.sector << Sector.shift, writing: true)
+    let offset = request.sector << Sector.shift
+    let error = changeStore(Int(request.readableBytes), at: offset) {
+      store.transfer(hostSegments, at: offset, writing: true)
+    }
     guard error == 0 else { return storeFailed(error) }
     counters.bytes &+= request.readableBytes
     return writeThrough ? executeFlush() : .ok
@@ -76,7 +78,17 @@ extension DeviceQueue {
   mutating func executeFlush() -> RequestStatus {
     var error = store.flush()
     if error == 0 { error = zones?.flush() ?? 0 }
-    return error == 0 ? .ok : storeFailed(error)
+    guard error == 0 else { return storeFailed(error) }
+    cache?.flush()
+    return .ok
+  }
+
+  /// Changes `count` bytes of the store by `body`, so that a power cut can take it back.
+  ///
+  /// - Returns: An errno, 0 for none.
+  func changeStore(_ count: Int, at offset: UInt64, _ body: () -> CInt) -> CInt {
+    guard let cache else { return body() }
+    return cache.write(count, at: offset, in: store, body)
   }
 
   /// The zones, where driver and device have agreed on them.
@@ -133,6 +145,6 @@ extension DeviceQueue {
   /// Whether each write is durable before it completes (virtio 1.2, 5.2.6.2); where nothing is
   /// ever durable, it makes no difference.
   mutating func setWriteThrough(_ wanted: Bool) {
-    if case .file = store { writeThrough = wanted } else { writeThrough = false }
+    if case .file = store { writeThrough = wanted } else { writeThrough = wanted && cache != nil }
   }
 }

@@ -46,15 +46,14 @@ extension DeviceQueue {
       if let zones = activeZones, let status = executeZonedRange(range, kind, zones) {
         guard status == .ok else { return status }
       } else {
-        let error = perform(range, kind)
+        let offset = range.sector << Sector.shift
+        let error = changeStore(Int(range.sectorCount) << 9, at: offset) { perform(range, kind) }
         guard error == 0 else { return storeFailed(error) }
       }
       bytes += UInt64(range.sectorCount) << Sector.shift
     }
     counters.bytes &+= bytes
-    guard writeThrough else { return .ok }
-    let error = store.flush()
-    return error == 0 ? .ok : storeFailed(error)
+    return writeThrough ? executeFlush() : .ok
   }
 
   /// Does one range.

@@ -58,6 +58,7 @@ struct DeviceQueue: ~Copyable {
   var features: Features = []
   var limits: RangeLimits
   var zones: ZoneSet?
+  var cache: VolatileCache?
   var serial: [UInt8] = []
   var lifetime: [UInt8] = []
 

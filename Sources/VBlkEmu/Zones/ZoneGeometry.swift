@@ -49,6 +49,9 @@ struct ZoneGeometry: Equatable {
   init(
     _ wanted: EmulatedDisk.Zones, diskSectors: UInt64, blockSize: UInt32, found: ZoneFile.Shape?
   ) throws(EmulatorError) {
+    // The file's shape goes together.
+    let isOther = wanted.zoneSectors.map { UInt64($0) != found?.zoneSectors } ?? false
+    let found = isOther ? nil : found
     model = wanted.model
     self.diskSectors = diskSectors
     zoneSectors =

@@ -4,10 +4,10 @@ internal import Virtio
 ///
 /// ```
 ///             write, append            full, FINISH
-///  EMPTY ─────────────────► IOPEN ────────────────► FULL      OPEN: EMPTY, IOPEN, CLOSED → EOPEN
-///    ▲ ▲                    │   ▲                    │        CLOSE: IOPEN, EOPEN → CLOSED, or EMPTY
-///    │ └─── RESET ──────────┘   │ write              │                     where nothing is written
-///    └───── RESET ─── CLOSED ───┘        RESET ──────┘        FINISH: EMPTY to CLOSED → FULL
+///  EMPTY ─────────────────► IOPEN ────────────────► FULL    OPEN: EMPTY, IOPEN, CLOSED → EOPEN
+///    ▲ ▲                    │   ▲                    │      CLOSE: IOPEN, EOPEN → CLOSED, or
+///    │ └─── RESET ──────────┘   │ write              │        EMPTY where nothing is written
+///    └───── RESET ─── CLOSED ───┘        RESET ──────┘      FINISH: EMPTY to CLOSED → FULL
 /// ```
 /// Invariants
 /// 1. `open` and `active` count the zones in those states; neither is above its limit.
