@@ -29,7 +29,8 @@ enum Limits {
   /// Segments of a discard or write-zeroes that may be configured.
   static let rangeSegments = 4096
 
-  /// Bytes of writes, old and new contents, that a modelled cache remembers; older ones are durable.
+  /// Bytes of writes, old and new contents, that a modelled cache remembers; older ones are
+  /// durable.
   static let cacheBytes = 256 << 20
 
   /// Sectors of a zone unless said otherwise: 16 MiB.

@@ -15,9 +15,9 @@ struct ZoneCommandTests {
   private struct Report: Decodable {
     struct Zone: Decodable {
       let zone: Int
-      let start_sector: UInt64
-      let capacity_sectors: UInt64
-      let write_pointer_sector: UInt64?
+      let startSector: UInt64
+      let capacitySectors: UInt64
+      let writePointerSector: UInt64?
       let type: String
       let state: String
     }
@@ -29,10 +29,16 @@ struct ZoneCommandTests {
   private struct Appended: Decodable {
     struct Append: Decodable {
       let sector: UInt64
-      let byte_count: Int
+      let byteCount: Int
     }
     let appends: [Append]
   }
+
+  private let decoder: JSONDecoder = {
+    let decoder = JSONDecoder()
+    decoder.keyDecodingStrategy = .convertFromSnakeCase
+    return decoder
+  }()
 
   private func run(
     _ arguments: String, input: Data = Data()
@@ -45,7 +51,7 @@ struct ZoneCommandTests {
   private func report(_ device: String? = nil) throws -> [Report.Zone] {
     let run = try run("zones report \(device ?? self.device) --json")
     #expect(run.status == 0, "\(run.errors)")
-    let report = try JSONDecoder().decode(Report.self, from: run.output)
+    let report = try decoder.decode(Report.self, from: run.output)
     #expect(report.schema == "vblk.zones/1" && report.model == "host-managed")
     return report.zones
   }
@@ -55,18 +61,18 @@ struct ZoneCommandTests {
       "zones append \(device) --zone \(zone) --json", input: Data(repeating: 7, count: byteCount))
     #expect(run.status == status, "\(run.errors)")
     guard status == 0 else { return [] }
-    return try JSONDecoder().decode(Appended.self, from: run.output).appends.map(\.sector)
+    return try decoder.decode(Appended.self, from: run.output).appends.map(\.sector)
   }
 
   @Test("report, append, report, reset: a new process shows the moved pointer")
   func show() throws {
     let fresh = try report()
     #expect(fresh.count == 16)
-    #expect(fresh.allSatisfy { $0.state == "empty" && $0.write_pointer_sector == $0.start_sector })
+    #expect(fresh.allSatisfy { $0.state == "empty" && $0.writePointerSector == $0.startSector })
     #expect(try append(4096, 2) == [65_536])
     #expect(try append(8192, 2) == [65_544])
     let moved = try report()[2]
-    #expect(moved.state == "implicitly-open" && moved.write_pointer_sector == 65_560)
+    #expect(moved.state == "implicitly-open" && moved.writePointerSector == 65_560)
     let text = try run("zones append \(device) --zone 2", input: Data(repeating: 1, count: 512))
     #expect(String(decoding: text.output, as: UTF8.self) == "sector 65560, 512 bytes\n")
     let read = try run("read \(device) --offset 32M --length 12k -")
@@ -117,7 +123,7 @@ struct ZoneCommandTests {
     let wrote = try run("write \(device) in --offset 0")
     #expect(wrote.status == 0, "\(wrote.errors)")
     let zones = try report()
-    #expect(zones[0].state == "full" && zones[1].write_pointer_sector == 40_960)
+    #expect(zones[0].state == "full" && zones[1].writePointerSector == 40_960)
     let back = try run("read \(device) --length 20M -")
     #expect(back.output == data)
   }
@@ -127,7 +133,7 @@ struct ZoneCommandTests {
     let small = device + ",zone-size=1M,zone-capacity=512k,conventional=2,max-open=1,max-append=8k"
     let zones = try report(small)
     #expect(zones.count == 256 && zones[0].type == "conventional" && zones[0].state == "not-wp")
-    #expect(zones[2].capacity_sectors == 1024)
+    #expect(zones[2].capacitySectors == 1024)
     for (arguments, status, part) in [
       ("zones open \(small) --zone 0", 74, "ZONE_INVALID_CMD"),
       ("zones open \(small) --offset 2560k", 74, "ZONE_INVALID_CMD"),

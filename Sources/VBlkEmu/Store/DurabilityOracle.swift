@@ -83,6 +83,7 @@ public struct DurabilityOracle: Sendable {
   /// The first sector whose contents can't be, with its history; nil if all of them can.
   ///
   /// - Parameter contents: The whole disk, read after the power cut.
+  /// - Returns: The sector, or nil.
   public func firstIllegal(in contents: [UInt8]) -> IllegalSector? {
     precondition(
       contents.count == sectorCount * Self.sectorByteCount, "the contents of the whole disk")
