@@ -71,6 +71,8 @@ public struct AddressOptions: Sendable, Equatable {
   public var isPacked = false
   /// The features that are to be offered, of those that are not in any case.
   public var featuresOn: Set<Feature> = []
+  /// The zones of an emulated device.
+  public var zoned = ZonedOptions()
   /// The features that are not to be offered.
   public var featuresOff: Set<Feature> = []
 

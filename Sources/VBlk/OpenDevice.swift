@@ -105,6 +105,7 @@ extension EmulatedDisk.Configuration {
     if let bytes = given.segmentByteCountMax { sizeMax = UInt32(bytes) }
     if let text = given.serial { serial = text }
     readOnly = given.isReadOnly
+    zones = try given.zoned.zones()
     do throws(EmulatorError) {
       for feature in given.featuresOff { try withhold(named: feature.specificationName) }
       for feature in given.featuresOn { try offer(named: feature.specificationName) }
@@ -124,6 +125,7 @@ extension VBlkError {
       case .permission: .permission
       case .invalidArgument, .staleRequest, .wrongState: .invalidArgument
       case .noMemory: .noMemory
+      case .busy: .held
       case .system: .system
       }
     self.init(code, error.cause, remedy: error.remedy)

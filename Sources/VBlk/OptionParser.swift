@@ -26,7 +26,8 @@ struct OptionParser {
 
   /// The names that are allowed here, for messages.
   var allowedNames: String {
-    let names = isEmulated ? Self.common.union(Self.emulated) : Self.common
+    let zoned = ZonedOptions.names
+    let names = isEmulated ? Self.common.union(Self.emulated).union(zoned) : Self.common
     let features = AddressOptions.Feature.allCases
     func list(_ isOnRequest: Bool) -> String {
       features.filter { $0.isOnRequest == isOnRequest }.map(\.rawValue).joined(separator: ", ")
@@ -55,9 +56,11 @@ struct OptionParser {
       if feature.isOnRequest { options.featuresOn.insert(feature) }
       return
     }
+    if isEmulated, try options.zoned.take(name, value) { return }
     guard Self.common.contains(name) || (isEmulated && Self.emulated.contains(name)) else {
       let isElsewhere =
-        Self.emulated.contains(name) || AddressOptions.Feature(rawValue: name) != nil
+        Self.emulated.contains(name) || ZonedOptions.names.contains(name)
+        || AddressOptions.Feature(rawValue: name) != nil
       throw AddressError(
         "option \"\(name)\" is \(isElsewhere ? "for emu: devices only" : "unknown")",
         allowed: "allowed are \(allowedNames)", remedy: "leave \"\(option)\" out or correct it")

@@ -17,7 +17,8 @@ struct Vblk: ParsableCommand {
       ListCommand.self, DoctorCommand.self, BindCommand.self, UnbindCommand.self, InfoCommand.self,
       ReadCommand.self, WriteCommand.self, CopyCommand.self,
       CompareCommand.self, ZeroCommand.self, DiscardCommand.self, FlushCommand.self,
-      CacheCommand.self, LifetimeCommand.self, BenchCommand.self, EventsCommand.self,
+      CacheCommand.self, LifetimeCommand.self, ZonesCommand.self, BenchCommand.self,
+      EventsCommand.self,
     ])
 
   static func main() {

@@ -79,8 +79,13 @@ extension EmulatedDisk {
     public var secureEraseSectorAlignment: UInt32 = 8
     /// The answer to GET_LIFETIME: pre_eol_info and the estimates of types A and B.
     public var lifetime: [UInt16] = [1, 1, 1]
+    /// The zones; nil is a disk that doesn't know of any. A host-managed disk has no discard.
+    public var zones: Zones?
     /// Whether the write cache starts as write-back.
     public var writeback = true
+    /// Whether the volatile cache is modelled: ``EmulatedDisk/cutPower(_:)`` can lose what no flush
+    /// has covered. Not with zones, nor with null contents.
+    public var modelsCache = false
     /// MSI-X vectors; nil is one a queue and one for the configuration, 0 is no MSI-X.
     public var interruptVectors: Int?
     /// In which order the requests of a batch complete, where IN_ORDER isn't negotiated.
@@ -144,7 +149,7 @@ extension EmulatedDisk {
     /// Every feature that a disk can have.
     public static let possible: Features = onRequest.union([
       .sizeMax, .segMax, .readOnly, .blockSize, .flush, .configWriteCache, .multiQueue, .discard,
-      .writeZeroes, .indirectDescriptors, .eventIndex, .version1, .accessPlatform,
+      .writeZeroes, .indirectDescriptors, .eventIndex, .version1, .accessPlatform, .zoned,
     ])
 
     /// Features that a disk offers only when asked to, in ``extra``.
@@ -160,6 +165,8 @@ extension EmulatedDisk {
       if sizeMax == nil, !hostility.contains(.sizeMaxTiny) { features.remove(.sizeMax) }
       if segMax == nil { features.remove(.segMax) }
       if !readOnly { features.remove(.readOnly) }
+      if zones == nil { features.remove(.zoned) }
+      if features.contains(.zoned), zones?.model == .hostManaged { features.remove(.discard) }
       features = features.withoutOrphans
       if hostility.contains(.orphanedFeatures) {
         features.remove(.flush)
@@ -203,6 +210,11 @@ extension EmulatedDisk {
       try require(
         configByteCount.map { (8...96).contains($0) } ?? true, "bytes of configuration",
         configByteCount ?? 0, "8 to 96")
+      var isNull = false
+      if case .null = contents { isNull = true }
+      try require(
+        !modelsCache || (!isNull && offeredZones == nil), "a modelled cache of a disk", name,
+        "a disk with contents, without zones")
       for range in addressRanges {
         try require(
           range.upperBound >> Limits.addressBits == 0 && range.lowerBound % 4096 == 0

@@ -17,21 +17,29 @@ final class DeviceCore: Sendable {
   /// A ``KickFormat``: 0 is the plain one, an index of 16 bits.
   let kickFormat = Atomic<UInt8>(0)
   let store: Mutex<Store>
+  let zones: ZoneSet?
+  /// What a power cut could lose, where that is modelled.
+  let cache: VolatileCache?
   private let thread: DeviceThread?
 
   init(
-    _ configuration: EmulatedDisk.Configuration, store: Store, capacitySectors: UInt64
+    _ configuration: EmulatedDisk.Configuration, store: Store, zones: ZoneSet?,
+    capacitySectors: UInt64
   ) throws(EmulatorError) {
     mode = configuration.mode
     name = configuration.name
     reachesRegions = configuration.reachesRegions
     signals = DeviceSignals(vectorCount: configuration.vectorCount)
     pages = PageTable()
-    registers = Mutex(RegisterFile(configuration, capacitySectors: capacitySectors))
+    self.zones = zones
+    cache = configuration.modelsCache ? VolatileCache(limit: Limits.cacheBytes) : nil
+    registers = Mutex(
+      RegisterFile(
+        configuration, capacitySectors: capacitySectors, zones: zones?.geometry))
     self.store = Mutex(store)
     queues = QueueSet(
-      configuration, pages: pages, signals: signals, store: store,
-      capacitySectors: capacitySectors)
+      configuration, pages: pages, signals: signals, store: store, zones: zones,
+      cache: cache, capacitySectors: capacitySectors)
     thread = mode == .threaded ? try DeviceThread(queues) : nil
   }
 

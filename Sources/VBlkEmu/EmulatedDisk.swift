@@ -25,8 +25,10 @@ public final class EmulatedDisk: Sendable {
     self.configuration = configuration
     let (store, byteCount) = try Store.open(configuration)
     do throws(EmulatorError) {
+      let sectors = byteCount >> Sector.shift
       core = try DeviceCore(
-        configuration, store: store, capacitySectors: byteCount >> Sector.shift)
+        configuration, store: store,
+        zones: try ZoneSet.open(configuration, diskSectors: sectors), capacitySectors: sectors)
     } catch {
       store.close()
       throw error
@@ -51,6 +53,10 @@ public final class EmulatedDisk: Sendable {
   /// - Parameter sectors: The capacity in 512-byte sectors.
   /// - Throws: ``EmulatorError`` if the contents can't be made that long.
   public func setCapacity(sectors: UInt64) throws(EmulatorError) {
+    guard core.zones == nil else {
+      throw EmulatorError(
+        .wrongState, "a zoned disk keeps its capacity", remedy: "make one without zones")
+    }
     let error: EmulatorError? = core.registers.withLock { file in
       let error = core.store.withLock { store in
         core.queues.withAllStopped {

@@ -10,6 +10,8 @@ public struct EmulatorError: Error, Equatable, Sendable, CustomStringConvertible
     case invalidImage
     /// A configuration that no disk can have.
     case invalidArgument
+    /// Another process has the image's zones.
+    case busy
     /// The system gave no memory.
     case noMemory
     /// The request of a handle is gone: used, or cancelled by a reset.

@@ -29,6 +29,13 @@ enum Limits {
   /// Segments of a discard or write-zeroes that may be configured.
   static let rangeSegments = 4096
 
+  /// Bytes of writes, old and new contents, that a modelled cache remembers; older ones are
+  /// durable.
+  static let cacheBytes = 256 << 20
+
+  /// Sectors of a zone unless said otherwise: 16 MiB.
+  static let zoneSectors: UInt64 = 1 << 15
+
   /// Bits of a device address: what a common IOMMU translates.
   static let addressBits: UInt64 = 48
 

@@ -16,7 +16,7 @@ final class QueueSet: @unchecked Sendable {
 
   init(
     _ configuration: EmulatedDisk.Configuration, pages: PageTable, signals: DeviceSignals,
-    store: Store, capacitySectors: UInt64
+    store: Store, zones: ZoneSet?, cache: VolatileCache?, capacitySectors: UInt64
   ) {
     count = configuration.queues
     self.pages = pages
@@ -33,6 +33,9 @@ final class QueueSet: @unchecked Sendable {
         repeating: 0, count: RequestAnswer.idByteCount - queue.serial.count)
       queue.lifetime = configuration.lifetime.flatMap { [UInt8($0 & 0xFF), UInt8($0 >> 8)] }
       queue.readOnly = configuration.readOnly
+      queue.zones = zones
+      queue.cache = cache
+      queue.interposition.isLong = zones != nil || cache != nil
       queue.mayMerge = configuration.inOrderBatches
       queue.interposition.setRules(
         configuration.faults, seed: configuration.seed &+ UInt64(index))

@@ -30,6 +30,9 @@ public enum RequestType: UInt32, Sendable, CaseIterable {
   case zoneReset = 24
   /// Make all zones empty.
   case zoneResetAll = 26
+
+  /// Whether it is one of zones.
+  public var isZoned: Bool { rawValue >= RequestType.zoneAppend.rawValue }
 }
 
 /// The status byte that ends a request (virtio 1.2, 5.2.6; zones from 1.3).

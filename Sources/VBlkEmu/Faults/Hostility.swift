@@ -14,6 +14,7 @@
 /// | 6 | `usedLengthZero` (status not written) | fail the request |
 /// | 7 | `statusOutOfRange`, `statusZoned` | fail the request |
 /// | 8 | `usedLengthShort` | fail the read |
+/// | – | `appendSectorWrong` (zoned) | queue broken |
 /// | 9 | `scribblesDescriptors` | no effect: nothing is read back |
 /// | 10 | `usedFlagsGarbage` (packed) | no effect: AVAIL and USED are right |
 /// | 10 | `usedFlagsInconsistent` (packed) | not used: end it by its deadline |
@@ -165,9 +166,14 @@ public struct Hostility: OptionSet, Hashable, Sendable {
   /// Row 17: `queue_reset` reads 1 for ever.
   public static let queueResetNeverEnds = bit(48)
 
+  // Zones.
+
+  /// An append says that it went into the next zone.
+  public static let appendSectorWrong = bit(49)
+
   /// The switches that act on rings and completions.
   static let ring = Hostility(rawValue: 0xFFFF).union(
     [.configInterruptStorm, .usedFlagsGarbage, .usedFlagsInconsistent])
   /// Every switch.
-  public static let all: [Hostility] = (0..<49).map { bit($0) }
+  public static let all: [Hostility] = (0..<50).map { bit($0) }
 }

@@ -4,6 +4,8 @@ internal import Virtio
 /// Everything that stands between a request and its plain service: rules, hostility, trace, order.
 struct Interposition {
   var tracing = false
+  /// Whether writes do more than move data (zones, a modelled cache): none takes the short way.
+  var isLong = false
   var order = CompletionOrder.inOrder
   var hostility: Hostility = []
   /// Completions that are still honest before the hostility starts.
@@ -19,7 +21,7 @@ struct Interposition {
 
   /// Whether requests must take the long way.
   var isNeeded: Bool {
-    tracing || order != .inOrder || !hostility.isDisjoint(with: .ring) || !rules.isEmpty
+    tracing || isLong || order != .inOrder || !hostility.isDisjoint(with: .ring) || !rules.isEmpty
   }
 
   mutating func setRules(_ rules: [FaultRule], seed: UInt64) {
@@ -198,7 +200,7 @@ extension DeviceQueue {
       let offset = request.sector << Sector.shift
       guard unsafe store.read(&byte, 1, at: offset) == 0 else { return }
       byte ^= mask
-      _ = unsafe store.write(&byte, 1, at: offset)
+      _ = changeStore(1, at: offset) { unsafe store.write(&byte, 1, at: offset) }
     }
   }
 }

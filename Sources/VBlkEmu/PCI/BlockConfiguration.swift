@@ -6,7 +6,9 @@ struct BlockConfiguration {
   /// Bytes shown in place of the true ones, by offset.
   var overrides: [Int: UInt8]
 
-  init(_ configuration: EmulatedDisk.Configuration, capacitySectors: UInt64) {
+  init(
+    _ configuration: EmulatedDisk.Configuration, capacitySectors: UInt64, zones: ZoneGeometry?
+  ) {
     let offered = configuration.offered
     bytes = Array(
       repeating: 0,
@@ -34,9 +36,24 @@ struct BlockConfiguration {
     if offered.contains(.secureErase) {
       set(Layout.maxSecureEraseSectors, configuration.maxSecureEraseSectors)
       set(Layout.maxSecureEraseSegments, configuration.maxSecureEraseSegments)
-      set(Layout.secureEraseSectorAlignment, configuration.secureEraseSectorAlignment)
+      // Whole zones are erased (virtio 1.3, 5.2.6.2).
+      let alignment = zones.map { UInt32($0.zoneSectors) }
+      set(
+        Layout.secureEraseSectorAlignment, alignment ?? configuration.secureEraseSectorAlignment)
     }
+    if offered.contains(.zoned) { setZones(zones) }
     lie(configuration.hostility)
+  }
+
+  /// Shows the zones, or that there are none (virtio 1.3, 5.2.5.2).
+  mutating func setZones(_ zones: ZoneGeometry?) {
+    typealias Layout = BlockConfigLayout
+    set(Layout.zoneSectors, UInt32(zones?.zoneSectors ?? 0))
+    set(Layout.maxOpenZones, UInt32(zones?.maxOpen ?? 0))
+    set(Layout.maxActiveZones, UInt32(zones?.maxActive ?? 0))
+    set(Layout.maxAppendSectors, UInt32(zones?.maxAppendSectors ?? 0))
+    set(Layout.writeGranularity, UInt32((zones?.granularitySectors ?? 0) << Sector.shift))
+    set(Layout.zonedModel, zones?.model.rawValue ?? ZonedModel.none.rawValue)
   }
 
   /// Puts a field where it belongs, as far as the configuration reaches.

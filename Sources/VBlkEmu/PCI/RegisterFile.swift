@@ -20,6 +20,7 @@ struct RegisterFile {
   var device: BlockConfiguration
   var space: ConfigSpace
   let initialWriteback: Bool
+  let zones: ZoneGeometry?
   let maximumSize: UInt16
   var offered: Features
   var hostility: Hostility
@@ -28,10 +29,14 @@ struct RegisterFile {
   var violations: [Violation] = []
   var violationCount: UInt64 = 0
 
-  init(_ configuration: EmulatedDisk.Configuration, capacitySectors: UInt64) {
+  init(
+    _ configuration: EmulatedDisk.Configuration, capacitySectors: UInt64, zones: ZoneGeometry?
+  ) {
+    self.zones = zones
     maximumSize = UInt16(configuration.queueSize)
     queues = Array(repeating: Queue(size: maximumSize), count: configuration.queues)
-    device = BlockConfiguration(configuration, capacitySectors: capacitySectors)
+    device = BlockConfiguration(
+      configuration, capacitySectors: capacitySectors, zones: zones)
     space = ConfigSpace(configuration, deviceByteCount: device.bytes.count)
     initialWriteback = configuration.writeback
     offered = configuration.offered
@@ -56,6 +61,7 @@ struct RegisterFile {
   /// Takes over what was negotiated.
   mutating func settle() {
     negotiated = Features(rawValue: driverFeatures)
+    if !negotiated.contains(.zoned) { device.setZones(nil) }
     if isPacked { return }
     for index in queues.indices {
       queues[index].size = min(queues[index].size, freshQueue.size)
@@ -71,6 +77,7 @@ struct RegisterFile {
     queueSelect = 0
     queues = Array(repeating: Queue(size: maximumSize), count: queues.count)
     if offered.contains(.configWriteCache) { device.writeback = initialWriteback }
+    if offered.contains(.zoned) { device.setZones(zones) }
   }
 
   /// Notes a violation without consequence but that the access had none.
@@ -103,6 +110,8 @@ struct RegisterFile {
     guard offered.isSuperset(of: choice) else { return false }
     if offered.contains(.version1), !choice.contains(.version1) { return false }
     if offered.contains(.accessPlatform), !choice.contains(.accessPlatform) { return false }
+    // A host-managed disk is nothing for a driver that doesn't know zones (virtio 1.3, 5.2.5.2).
+    if zones?.model == .hostManaged, !choice.contains(.zoned) { return false }
     return !hostility.contains(.refusesFeatures)
   }
 }

@@ -18,6 +18,8 @@ extension DeviceQueue {
       status = executeRanges(&request, .writeZeroes)
     case .secureErase where features.contains(.secureErase):
       status = executeRanges(&request, .secureErase)
+    case .some(let type) where type.isZoned && features.contains(.zoned):
+      status = executeZoned(&request, type)
     default: status = .unsupported
     }
     request.status = status.rawValue
@@ -40,11 +42,18 @@ extension DeviceQueue {
     guard request.readableBytes == 0,
       isInside(sector: request.sector, byteCount: request.writableBytes)
     else { return .ioError }
+    var written = request.writableBytes
+    if let zones = activeZones {
+      let check = checkZonedRead(request, zones)
+      guard check.status == .ok else { return check.status }
+      written = check.written
+    }
     trace(request.writable, request, .deviceWrites)
     guard translate(request.writable, .deviceWrites) else { return unmapped(request) }
     let error = store.transfer(
       hostSegments, at: request.sector << Sector.shift, writing: false)
     guard error == 0 else { return storeFailed(error) }
+    if written < request.writableBytes { zeroSegments(from: written) }
     request.dataWritten = request.writableBytes
     counters.bytes &+= request.writableBytes
     return .ok
@@ -56,17 +65,34 @@ extension DeviceQueue {
     else { return .ioError }
     trace(request.dataIn, request, .deviceReads)
     guard translate(request.dataIn, .deviceReads) else { return unmapped(request) }
-    let error = store.transfer(
-      hostSegments, at: request.sector << Sector.shift, writing: true)
+    if let zones = activeZones { return writeZoned(request, zones) }
+    let offset = request.sector << Sector.shift
+    let error = changeStore(Int(request.readableBytes), at: offset) {
+      store.transfer(hostSegments, at: offset, writing: true)
+    }
     guard error == 0 else { return storeFailed(error) }
     counters.bytes &+= request.readableBytes
     return writeThrough ? executeFlush() : .ok
   }
 
-  private mutating func executeFlush() -> RequestStatus {
-    let error = store.flush()
-    return error == 0 ? .ok : storeFailed(error)
+  mutating func executeFlush() -> RequestStatus {
+    var error = store.flush()
+    if error == 0 { error = zones?.flush() ?? 0 }
+    guard error == 0 else { return storeFailed(error) }
+    cache?.flush()
+    return .ok
   }
+
+  /// Changes `count` bytes of the store by `body`, so that a power cut can take it back.
+  ///
+  /// - Returns: An errno, 0 for none.
+  func changeStore(_ count: Int, at offset: UInt64, _ body: () -> CInt) -> CInt {
+    guard let cache else { return body() }
+    return cache.write(count, at: offset, in: store, body)
+  }
+
+  /// The zones, where driver and device have agreed on them.
+  var activeZones: ZoneSet? { features.contains(.zoned) ? zones : nil }
 
   /// A request whose whole answer is known before it comes.
   private mutating func executeAnswer(
@@ -119,6 +145,6 @@ extension DeviceQueue {
   /// Whether each write is durable before it completes (virtio 1.2, 5.2.6.2); where nothing is
   /// ever durable, it makes no difference.
   mutating func setWriteThrough(_ wanted: Bool) {
-    if case .file = store { writeThrough = wanted } else { writeThrough = false }
+    if case .file = store { writeThrough = wanted } else { writeThrough = wanted && cache != nil }
   }
 }

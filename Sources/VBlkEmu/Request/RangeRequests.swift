@@ -43,14 +43,17 @@ extension DeviceQueue {
     if let refusal = check(ranges, kind) { return refusal }
     var bytes: UInt64 = 0
     for range in ranges {
-      let error = perform(range, kind)
-      guard error == 0 else { return storeFailed(error) }
+      if let zones = activeZones, let status = executeZonedRange(range, kind, zones) {
+        guard status == .ok else { return status }
+      } else {
+        let offset = range.sector << Sector.shift
+        let error = changeStore(Int(range.sectorCount) << 9, at: offset) { perform(range, kind) }
+        guard error == 0 else { return storeFailed(error) }
+      }
       bytes += UInt64(range.sectorCount) << Sector.shift
     }
     counters.bytes &+= bytes
-    guard writeThrough else { return .ok }
-    let error = store.flush()
-    return error == 0 ? .ok : storeFailed(error)
+    return writeThrough ? executeFlush() : .ok
   }
 
   /// Does one range.

@@ -57,6 +57,8 @@ struct DeviceQueue: ~Copyable {
   var writeThrough = false
   var features: Features = []
   var limits: RangeLimits
+  var zones: ZoneSet?
+  var cache: VolatileCache?
   var serial: [UInt8] = []
   var lifetime: [UInt8] = []
 
