@@ -11,7 +11,7 @@ SOURCES := Sources Tests Package.swift Docs/Package.swift Docs/Sources Benchmark
   Benchmarks/Sources Examples/Package.swift Examples/Sources
 
 .PHONY: help deps build run test test-tsan lint format docs clean bench-instructions bench-threaded \
-  soak-ring-reset
+  soak-ring-reset watchdog checklist matrix
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -35,6 +35,18 @@ test: deps ## All tests, in debug, their count held against Tests/floor; then th
 
 test-tsan: deps ## All tests under the thread sanitizer, in release (debug is blind to raw memory)
 	@.ci/test $(TSAN) -c release --sanitize=thread -Xcc -fsanitize=thread
+
+watchdog: deps ## Breaks each rule of a driver once: the watchdog of the emulator names its row
+	@$(SWIFT) build --build-tests 2>&1 | grep -E 'error|warning' || true
+	@VBLK_TABLES=1 $(SWIFT) test --disable-xctest --skip-build --filter WatchdogTests/table \
+	  </dev/null 2>&1 | grep -E '^(\| |watchdog:|✘)'
+
+checklist: deps ## Each row of the specification's rules: its tests, its defects, noticed or not
+	@$(SWIFT) build --build-tests 2>&1 | grep -E 'error|warning' || true
+	@Tests/Checklist/checklist.py
+
+matrix: build ## 50,000 seeded combinations of features, rings and limits, written and read back
+	@build/vblk matrix --count 50000 --seed $(or $(SEED),1)
 
 lint: ## swift format, strict
 	@$(SWIFT) format lint --strict --parallel -r $(SOURCES)

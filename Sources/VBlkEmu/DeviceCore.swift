@@ -16,22 +16,28 @@ final class DeviceCore: Sendable {
   let wasUsed = Atomic<Bool>(false)
   /// A ``KickFormat``: 0 is the plain one, an index of 16 bits.
   let kickFormat = Atomic<UInt8>(0)
+  let watchdog: Watchdog?
   let store: Mutex<Store>
   private let thread: DeviceThread?
 
   init(
-    _ configuration: EmulatedDisk.Configuration, store: Store, capacitySectors: UInt64
+    _ configuration: EmulatedDisk.Configuration, store: Store, capacitySectors: UInt64,
+    onBreach: (@Sendable (DriverBreach) -> Void)?
   ) throws(EmulatorError) {
     mode = configuration.mode
     name = configuration.name
     reachesRegions = configuration.reachesRegions
     signals = DeviceSignals(vectorCount: configuration.vectorCount)
     pages = PageTable()
-    registers = Mutex(RegisterFile(configuration, capacitySectors: capacitySectors))
+    var file = RegisterFile(configuration, capacitySectors: capacitySectors)
+    watchdog =
+      configuration.watchdog ? Watchdog(Watchdog.Facts(file), onBreach: onBreach) : nil
+    file.watchdog = watchdog
+    registers = Mutex(file)
     self.store = Mutex(store)
     queues = QueueSet(
       configuration, pages: pages, signals: signals, store: store,
-      capacitySectors: capacitySectors)
+      capacitySectors: capacitySectors, watchdog: watchdog)
     thread = mode == .threaded ? try DeviceThread(queues) : nil
   }
 

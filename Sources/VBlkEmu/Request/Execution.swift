@@ -6,6 +6,8 @@ extension DeviceQueue {
   mutating func execute(_ request: inout Request) {
     guard request.framing == .complete else { return }
     let status: RequestStatus
+    let negotiates = !interposition.defects.contains(.negotiationIgnored)
+    let features = negotiates ? features : Features(rawValue: .max)
     switch RequestType(rawValue: request.type) {
     case .read: status = executeRead(&request)
     case .write: status = executeWrite(&request)
@@ -18,7 +20,7 @@ extension DeviceQueue {
       status = executeRanges(&request, .writeZeroes)
     case .secureErase where features.contains(.secureErase):
       status = executeRanges(&request, .secureErase)
-    default: status = .unsupported
+    default: status = interposition.defects.contains(.unknownSucceeds) ? .ok : .unsupported
     }
     request.status = status.rawValue
     request.wroteAllData = request.dataWritten == request.writableBytes
@@ -51,7 +53,8 @@ extension DeviceQueue {
   }
 
   private mutating func executeWrite(_ request: inout Request) -> RequestStatus {
-    guard !readOnly, request.writableBytes == 0,
+    guard !readOnly || interposition.defects.contains(.readOnlyIgnored),
+      request.writableBytes == 0,
       isInside(sector: request.sector, byteCount: request.readableBytes)
     else { return .ioError }
     trace(request.dataIn, request, .deviceReads)
@@ -63,7 +66,9 @@ extension DeviceQueue {
     return writeThrough ? executeFlush() : .ok
   }
 
-  private mutating func executeFlush() -> RequestStatus {
+  mutating func executeFlush() -> RequestStatus {
+    if interposition.defects.contains(.flushLies) { return .ok }
+    counters.flushes &+= 1
     let error = store.flush()
     return error == 0 ? .ok : storeFailed(error)
   }
@@ -119,6 +124,7 @@ extension DeviceQueue {
   /// Whether each write is durable before it completes (virtio 1.2, 5.2.6.2); where nothing is
   /// ever durable, it makes no difference.
   mutating func setWriteThrough(_ wanted: Bool) {
-    if case .file = store { writeThrough = wanted } else { writeThrough = false }
+    let isDurable = if case .file = store { true } else { false }
+    writeThrough = wanted && isDurable && !interposition.defects.contains(.neverThrough)
   }
 }

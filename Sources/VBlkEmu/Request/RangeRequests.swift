@@ -40,17 +40,18 @@ extension DeviceQueue {
     let count = Int(request.readableBytes / stride)
     trace(request.dataIn, request, .deviceReads)
     guard let ranges = copyRanges(request, count) else { return unmapped(request) }
-    if let refusal = check(ranges, kind) { return refusal }
+    let defects = interposition.defects
+    if !defects.contains(.rangesOneByOne), let refusal = check(ranges, kind) { return refusal }
     var bytes: UInt64 = 0
     for range in ranges {
+      if defects.contains(.rangesOneByOne), let refusal = check([range], kind) { return refusal }
+      if defects.contains(.unmapKeeps), range.flags & RangeSegment.unmap != 0 { continue }
       let error = perform(range, kind)
       guard error == 0 else { return storeFailed(error) }
       bytes += UInt64(range.sectorCount) << Sector.shift
     }
     counters.bytes &+= bytes
-    guard writeThrough else { return .ok }
-    let error = store.flush()
-    return error == 0 ? .ok : storeFailed(error)
+    return writeThrough ? executeFlush() : .ok
   }
 
   /// Does one range.
