@@ -11,7 +11,7 @@ SOURCES := Sources Tests Package.swift Docs/Package.swift Docs/Sources Benchmark
   Benchmarks/Sources Examples/Package.swift Examples/Sources
 
 .PHONY: help deps build run test test-tsan lint format docs clean bench-instructions bench-threaded \
-  soak-ring-reset watchdog checklist matrix
+  soak-ring-reset watchdog checklist matrix features coverage
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -48,8 +48,15 @@ checklist: deps ## Each row of the specification's rules: its tests, its defects
 matrix: build ## 50,000 seeded combinations of features, rings and limits, written and read back
 	@build/vblk matrix --count 50000 --seed $(or $(SEED),1)
 
-lint: ## swift format, strict
+features: ## Writes docs/FEATURES.md anew: each feature bit, driver and emulator, with its tests
+	@Tests/Checklist/features.py
+
+coverage: deps ## Lines that the tests reach, module by module; FILES=--files names the files
+	@.ci/coverage $(FILES)
+
+lint: ## swift format, strict; docs/FEATURES.md up to date
 	@$(SWIFT) format lint --strict --parallel -r $(SOURCES)
+	@Tests/Checklist/features.py --check
 
 format: ## Formats the tree in place
 	@$(SWIFT) format --in-place --parallel -r $(SOURCES)

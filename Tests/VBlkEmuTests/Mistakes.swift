@@ -13,7 +13,7 @@ extension EmulatedDisk.Configuration {
     "resetNeverEnds": .resetNeverEnds, "withoutVersion1": .withoutVersion1,
     "orphanedFeatures": .orphanedFeatures, "usedLengthTooLong": .usedLengthTooLong,
     "neverNotifies": .neverNotifies, "suppressesKicks": .suppressesKicks,
-    "usedFlagsGarbage": .usedFlagsGarbage,
+    "usedFlagsGarbage": .usedFlagsGarbage, "queueResetNeverEnds": .queueResetNeverEnds,
   ]
 
   /// Switches the defect of that name on.

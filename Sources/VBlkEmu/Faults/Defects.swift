@@ -42,6 +42,9 @@ public struct Defects: OptionSet, Hashable, Sendable {
   /// Row 88: `writeback` stays 1 without FLUSH.
   public static let writebackKept = bit(12)
 
+  /// Row 92: requests are served while suspended.
+  public static let suspendIgnored = bit(27)
+
   // Requests.
 
   /// Row 90: RO is offered, and writes are done.
@@ -95,5 +98,6 @@ public struct Defects: OptionSet, Hashable, Sendable {
     ("unknownSucceeds", unknownSucceeds), ("rangesOneByOne", rangesOneByOne),
     ("unmapKeeps", unmapKeeps), ("neverThrough", neverThrough), ("flushLies", flushLies),
     ("idPaddedWithBlanks", idPaddedWithBlanks), ("negotiationIgnored", negotiationIgnored),
+    ("suspendIgnored", suspendIgnored),
   ]
 }

@@ -110,7 +110,10 @@ extension DeviceCore {
   /// Says for each queue whether it may take requests.
   func updateLive(_ file: RegisterFile) {
     let status = signals.status
-    let ready = status.contains(.driverOK) || file.defects.contains(.servesEarly)
+    let defects = file.defects
+    let ready =
+      status.contains(.driverOK) || defects.contains(.servesEarly)
+      || status.contains(.suspend) && defects.contains(.suspendIgnored)
     let running =
       ready && !status.contains(.failed) && file.space.busMaster && !signals.removed
     for index in 0..<queueCount {
