@@ -44,7 +44,8 @@ public struct AddressOptions: Sendable, Equatable {
       case .inOrder, .ringReset, .notificationData, .notificationConfigData, .orderPlatform,
         .suspend, .lifetime, .secureErase:
         true
-      case .indirect, .eventIndex, .flush, .cacheControl, .multiqueue, .discard, .writeZeroes:
+      case .indirect, .eventIndex, .flush, .cacheControl, .multiqueue, .discard, .writeZeroes,
+        .blockSize, .segmentsMax:
         false
       }
     }
