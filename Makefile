@@ -12,7 +12,7 @@ SOURCES := Sources Tests Package.swift Docs/Package.swift Docs/Sources Benchmark
   Benchmarks/Sources Examples/Package.swift Examples/Sources
 
 .PHONY: help deps build run test test-tsan test-asan lint format docs clean bench-instructions bench-threaded \
-  soak-ring-reset
+  soak-ring-reset watchdog checklist matrix features coverage
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -46,8 +46,27 @@ test-tsan: deps ## All tests under the thread sanitizer, in release (debug is bl
 test-asan: deps ## All tests under the address sanitizer
 	@ASAN_OPTIONS=detect_leaks=0 .ci/test $(ASAN) --sanitize=address
 
-lint: ## swift format, strict
+watchdog: deps ## Breaks each rule of a driver once: the watchdog of the emulator names its row
+	@$(SWIFT) build --build-tests 2>&1 | grep -E 'error|warning' || true
+	@VBLK_TABLES=1 $(SWIFT) test --disable-xctest --skip-build --filter WatchdogTests/table \
+	  </dev/null 2>&1 | grep -E '^(\| |watchdog:|✘)'
+
+checklist: deps ## Each row of the specification's rules: its tests, its defects, noticed or not
+	@$(SWIFT) build --build-tests 2>&1 | grep -E 'error|warning' || true
+	@Tests/Checklist/checklist.py
+
+matrix: build ## 50,000 seeded combinations of features, rings and limits, written and read back
+	@build/vblk matrix --count 50000 --seed $(or $(SEED),1)
+
+features: ## Writes docs/FEATURES.md anew: each feature bit, driver and emulator, with its tests
+	@Tests/Checklist/features.py
+
+coverage: deps ## Lines that the tests reach, module by module; FILES=--files names the files
+	@.ci/coverage $(FILES)
+
+lint: ## swift format, strict; docs/FEATURES.md up to date
 	@$(SWIFT) format lint --strict --parallel -r $(SOURCES)
+	@Tests/Checklist/features.py --check
 
 format: ## Formats the tree in place
 	@$(SWIFT) format --in-place --parallel -r $(SOURCES)

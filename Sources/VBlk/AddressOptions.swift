@@ -17,6 +17,10 @@ public struct AddressOptions: Sendable, Equatable {
     case discard
     /// VIRTIO_BLK_F_WRITE_ZEROES.
     case writeZeroes = "write-zeroes"
+    /// VIRTIO_BLK_F_BLK_SIZE; its option is a number too.
+    case blockSize = "blk-size"
+    /// VIRTIO_BLK_F_SEG_MAX; its option is a number too.
+    case segmentsMax = "seg-max"
     /// VIRTIO_F_IN_ORDER.
     case inOrder = "in-order"
     /// VIRTIO_BLK_F_LIFETIME.
@@ -40,7 +44,8 @@ public struct AddressOptions: Sendable, Equatable {
       case .inOrder, .ringReset, .notificationData, .notificationConfigData, .orderPlatform,
         .suspend, .lifetime, .secureErase:
         true
-      case .indirect, .eventIndex, .flush, .cacheControl, .multiqueue, .discard, .writeZeroes:
+      case .indirect, .eventIndex, .flush, .cacheControl, .multiqueue, .discard, .writeZeroes,
+        .blockSize, .segmentsMax:
         false
       }
     }
@@ -73,6 +78,8 @@ public struct AddressOptions: Sendable, Equatable {
   public var featuresOn: Set<Feature> = []
   /// The zones of an emulated device.
   public var zoned = ZonedOptions()
+  /// An emulated device that names the rules that the driver breaks.
+  public var isWatched = false
   /// The features that are not to be offered.
   public var featuresOff: Set<Feature> = []
 

@@ -28,14 +28,18 @@ extension Device {
   /// - Parameters:
   ///   - address: Where the device is; of its options those that shape an emulated device.
   ///   - options: How the driver runs it.
+  ///   - onBreach: Called for each rule that the driver breaks, where an emulated device is watched
+  ///     (option `watchdog`); else breaches are logged.
   /// - Returns: The device, with its queues set up and running.
   /// - Throws: `VBlkError` with what was given, what is allowed and what to do.
   public static func open(
-    _ address: DeviceAddress, options: DeviceOptions
+    _ address: DeviceAddress, options: DeviceOptions,
+    onBreach: (@Sendable (DriverBreach) -> Void)? = nil
   ) throws(VBlkError) -> Device {
     switch address.place {
     case .emulated:
-      return try Device(EmulatedDisk(address, options: options).function, options: options)
+      let disk = try EmulatedDisk(address, options: options, onBreach: onBreach)
+      return try Device(disk.function, options: options)
     case .pci(let address):
       let function: any PCIFunction
       do throws(PCIError) {
@@ -58,9 +62,11 @@ extension EmulatedDisk {
   /// - Parameters:
   ///   - address: Of an emulated device.
   ///   - options: How the driver will run it: the disk has room for its queues and their depth.
+  ///   - onBreach: As for ``Device/open(_:options:onBreach:)``.
   /// - Throws: `VBlkError` for another device's address, and what no disk can be.
   public convenience init(
-    _ address: DeviceAddress, options: DeviceOptions = DeviceOptions()
+    _ address: DeviceAddress, options: DeviceOptions = DeviceOptions(),
+    onBreach: (@Sendable (DriverBreach) -> Void)? = nil
   ) throws(VBlkError) {
     guard case .emulated(let store) = address.place else {
       throw VBlkError(
@@ -70,7 +76,7 @@ extension EmulatedDisk {
     let configuration = try Configuration(
       store, address.options, queues: options.queues, depth: options.depth)
     do throws(EmulatorError) {
-      try self.init(configuration)
+      try self.init(configuration, onBreach: onBreach)
     } catch {
       throw VBlkError(error)
     }
@@ -106,6 +112,7 @@ extension EmulatedDisk.Configuration {
     if let text = given.serial { serial = text }
     readOnly = given.isReadOnly
     zones = try given.zoned.zones()
+    watchdog = given.isWatched
     do throws(EmulatorError) {
       for feature in given.featuresOff { try withhold(named: feature.specificationName) }
       for feature in given.featuresOn { try offer(named: feature.specificationName) }

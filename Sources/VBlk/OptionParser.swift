@@ -12,7 +12,7 @@ struct OptionParser {
   /// Options that make sense for real and emulated devices alike.
   private static let common: Set<String> = ["queues", "queue-size", "read-only"]
   private static let emulated: Set<String> = [
-    "blk-size", "seg-max", "size-max", "serial", "null", "threaded", "packed",
+    "blk-size", "seg-max", "size-max", "serial", "null", "threaded", "packed", "watchdog",
   ]
 
   let isEmulated: Bool
@@ -46,7 +46,8 @@ struct OptionParser {
         "option \"\(name)\" is given twice", allowed: "each may be given once",
         remedy: "leave one out")
     }
-    if isEmulated, let feature = AddressOptions.Feature(rawValue: name) {
+    let isNumber = Self.emulated.contains(name) && value != "off"
+    if isEmulated, !isNumber, let feature = AddressOptions.Feature(rawValue: name) {
       // What is offered in any case is only ever taken off.
       guard try flag(name, feature.isOnRequest ? value : value ?? "") else {
         options.featuresOff.insert(feature)
@@ -96,6 +97,7 @@ struct OptionParser {
     case "null": options.isNull = try flag(name, value)
     case "threaded": options.isThreaded = try flag(name, value)
     case "packed": options.isPacked = try flag(name, value)
+    case "watchdog": options.isWatched = try flag(name, value)
     default: preconditionFailure("an allowed option without a case: \(name)")
     }
   }

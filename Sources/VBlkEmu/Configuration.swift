@@ -96,6 +96,8 @@ extension EmulatedDisk {
     public var seed: UInt64 = 1
     /// The ways in which the device misbehaves from the start.
     public var hostility: Hostility = []
+    /// The mistakes that the device makes, to prove tests by.
+    public var defects: Defects = []
     /// Bytes that the device configuration shows in place of the true ones, by offset.
     public var configOverrides: [Int: UInt8] = [:]
     /// Bytes of the device configuration that exist; nil is what the features need.
@@ -106,6 +108,8 @@ extension EmulatedDisk {
     public var reachesRegions = true
     /// The device addresses that the emulated IOMMU maps, whole pages below 2^48.
     public var addressRanges: [ClosedRange<UInt64>] = [0x1_0000_0000...0xFF_FFFF_FFFF]
+    /// Whether a watchdog names the rules that the driver breaks: ``EmulatedDisk/breaches``.
+    public var watchdog = false
     /// The function's name, for errors.
     public var name = "emu"
 

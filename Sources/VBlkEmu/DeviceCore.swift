@@ -16,6 +16,7 @@ final class DeviceCore: Sendable {
   let wasUsed = Atomic<Bool>(false)
   /// A ``KickFormat``: 0 is the plain one, an index of 16 bits.
   let kickFormat = Atomic<UInt8>(0)
+  let watchdog: Watchdog?
   let store: Mutex<Store>
   let zones: ZoneSet?
   /// What a power cut could lose, where that is modelled.
@@ -24,7 +25,7 @@ final class DeviceCore: Sendable {
 
   init(
     _ configuration: EmulatedDisk.Configuration, store: Store, zones: ZoneSet?,
-    capacitySectors: UInt64
+    capacitySectors: UInt64, onBreach: (@Sendable (DriverBreach) -> Void)?
   ) throws(EmulatorError) {
     mode = configuration.mode
     name = configuration.name
@@ -33,13 +34,16 @@ final class DeviceCore: Sendable {
     pages = PageTable()
     self.zones = zones
     cache = configuration.modelsCache ? VolatileCache(limit: Limits.cacheBytes) : nil
-    registers = Mutex(
-      RegisterFile(
-        configuration, capacitySectors: capacitySectors, zones: zones?.geometry))
+    var file = RegisterFile(
+      configuration, capacitySectors: capacitySectors, zones: zones?.geometry)
+    watchdog =
+      configuration.watchdog ? Watchdog(Watchdog.Facts(file), onBreach: onBreach) : nil
+    file.watchdog = watchdog
+    registers = Mutex(file)
     self.store = Mutex(store)
     queues = QueueSet(
       configuration, pages: pages, signals: signals, store: store, zones: zones,
-      cache: cache, capacitySectors: capacitySectors)
+      cache: cache, capacitySectors: capacitySectors, watchdog: watchdog)
     thread = mode == .threaded ? try DeviceThread(queues) : nil
   }
 

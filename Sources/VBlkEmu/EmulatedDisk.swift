@@ -18,9 +18,16 @@ public final class EmulatedDisk: Sendable {
 
   /// Makes a disk.
   ///
+  /// - Parameters:
+  ///   - configuration: What it is like.
+  ///   - onBreach: Called for each rule that the driver breaks, where
+  ///     ``Configuration/watchdog`` is on: on the thread that broke it or the disk's, under locks
+  ///     of the disk's, so it must not call the disk. Without it breaches are logged.
   /// - Throws: ``EmulatorError`` for a configuration that no disk can have, for an image that is
   ///   missing, unreadable, empty or no whole number of blocks, and for what the system refuses.
-  public init(_ configuration: Configuration) throws(EmulatorError) {
+  public init(
+    _ configuration: Configuration, onBreach: (@Sendable (DriverBreach) -> Void)? = nil
+  ) throws(EmulatorError) {
     try configuration.check()
     self.configuration = configuration
     let (store, byteCount) = try Store.open(configuration)
@@ -28,7 +35,8 @@ public final class EmulatedDisk: Sendable {
       let sectors = byteCount >> Sector.shift
       core = try DeviceCore(
         configuration, store: store,
-        zones: try ZoneSet.open(configuration, diskSectors: sectors), capacitySectors: sectors)
+        zones: try ZoneSet.open(configuration, diskSectors: sectors), capacitySectors: sectors,
+        onBreach: onBreach)
     } catch {
       store.close()
       throw error
@@ -66,9 +74,14 @@ public final class EmulatedDisk: Sendable {
         }
       }
       if case .failure(let error) = error { return error }
-      core.queues.forEachQueue { $0.capacitySectors = sectors }
       file.device.set(BlockConfigLayout.capacity, sectors)
+      let shown = file.device.capacitySectors
+      core.queues.forEachQueue { queue in
+        queue.capacitySectors = sectors
+        queue.watch?.show(capacitySectors: shown)
+      }
       core.signals.advanceGeneration()
+      if file.defects.contains(.capacitySilent) { return nil }
       if core.signals.isStarted { core.signals.raiseConfiguration() }
       return nil
     }

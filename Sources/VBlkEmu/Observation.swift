@@ -17,6 +17,10 @@ extension EmulatedDisk {
     return all
   }
 
+  /// The rules that the driver broke, by the watchdog; the first 256. None without
+  /// ``Configuration/watchdog``.
+  public var breaches: [DriverBreach] { core.watchdog?.breaches ?? [] }
+
   /// The DMA accesses that the emulated IOMMU refused, queue by queue; the first 256 of each.
   public var dmaFaults: [DMAFault] {
     var all: [DMAFault] = []

@@ -16,7 +16,8 @@ final class QueueSet: @unchecked Sendable {
 
   init(
     _ configuration: EmulatedDisk.Configuration, pages: PageTable, signals: DeviceSignals,
-    store: Store, zones: ZoneSet?, cache: VolatileCache?, capacitySectors: UInt64
+    store: Store, zones: ZoneSet?, cache: VolatileCache?, capacitySectors: UInt64,
+    watchdog: Watchdog?
   ) {
     count = configuration.queues
     self.pages = pages
@@ -29,18 +30,21 @@ final class QueueSet: @unchecked Sendable {
         index: index, maximumSize: configuration.queueSize, pages: pages, signals: signals,
         store: store, capacitySectors: capacitySectors, limits: RangeLimits(configuration))
       queue.serial = Array(configuration.serial.utf8)
+      let padding: UInt8 = configuration.defects.contains(.idPaddedWithBlanks) ? 0x20 : 0
       queue.serial += Array(
-        repeating: 0, count: RequestAnswer.idByteCount - queue.serial.count)
+        repeating: padding, count: RequestAnswer.idByteCount - queue.serial.count)
       queue.lifetime = configuration.lifetime.flatMap { [UInt8($0 & 0xFF), UInt8($0 >> 8)] }
       queue.readOnly = configuration.readOnly
       queue.zones = zones
       queue.cache = cache
       queue.interposition.isLong = zones != nil || cache != nil
       queue.mayMerge = configuration.inOrderBatches
+      queue.watch = watchdog.map { QueueWatch($0, queue: index) }
       queue.interposition.setRules(
         configuration.faults, seed: configuration.seed &+ UInt64(index))
       queue.interposition.setOrder(configuration.completionOrder, queue: index)
       queue.interposition.hostility = configuration.hostility
+      queue.interposition.defects = configuration.defects
       queue.interposed = queue.interposition.isNeeded
       unsafe (queues + index).initialize(to: queue)
     }

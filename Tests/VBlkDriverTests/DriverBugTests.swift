@@ -157,4 +157,23 @@ struct DriverBugTests {
     #expect(works)
     #expect(queue.statistics.violations == 0 && queue.statistics.resets == 0)
   }
+
+  /// The records of operations were taken from a free list that began at the first record, whatever
+  /// order an earlier owner of the queue had freed them in: some were lost, until a submission
+  /// trapped. Found by the feature matrix.
+  @Test("a queue that was handed out again had lost records of operations", .onEachRing)
+  func lostRecords() throws {
+    let rig = try Rig(options: { $0.depth = 8 })
+    for _ in 0..<12 {
+      var queue = try rig.device.makeQueue()
+      let depth = rig.device.info.depth
+      for tag in 0..<depth {
+        _ = queue.submitWrite(
+          at: UInt64(tag) * 4096, from: try rig.buffer(), tag: UInt64(tag), durable: true)
+      }
+      queue.kick()
+      let ended = queue.takeAll(depth)
+      #expect(ended.count == depth)
+    }
+  }
 }

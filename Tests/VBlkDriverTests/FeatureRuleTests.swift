@@ -56,6 +56,7 @@ struct FeatureRuleTests {
           .orderPlatform, .suspend,
         ]
         $0.configByteCount = 96
+        $0.watchdog = false
       })
     let accepted = Self.accepted(rig.function)
     #expect(accepted == Negotiation.supported)
@@ -161,7 +162,8 @@ struct FeatureRuleTests {
       for declined in [false, true] {
         let script = Self.offering { $0.union([.topology, .sizeMax]) }
         let rig = try Rig(
-          script: script, options: { $0.declinedFeatures = declined ? feature : [] })
+          script: script, disk: { $0.watchdog = false },
+          options: { $0.declinedFeatures = declined ? feature : [] })
         let read = Set(
           rig.function.events.compactMap(\.loaded).map(\.register).filter(\.isConfig)
             .map { $0.offset - Register.configOffset })

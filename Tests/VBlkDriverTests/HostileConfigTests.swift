@@ -275,7 +275,7 @@ struct HostileConfigTests {
       default: features(register, count, value)
       }
     }
-    let rig = try Rig(script: script)
+    let rig = try Rig(script: script, disk: { $0.watchdog = false })
     let limits = rig.device.info.limits
     #expect(limits.physicalBlockSize == 512)
     #expect(limits.ioMinimum == 65535 * 512)

@@ -103,7 +103,7 @@ struct InOrderTests {
     try Gate.rig(disk: { shape.apply(to: &$0) }, options: { $0.depth = 128 })
   }
 
-  @Test("IN_ORDER is accepted where it is offered and not declined", arguments: Shape.all)
+  @Test("row 52: IN_ORDER is accepted where it is offered and not declined", arguments: Shape.all)
   func negotiation(shape: Shape) throws {
     let rig = try Rig(disk: { shape.apply(to: &$0) }, options: { $0.depth = 128 })
     #expect(rig.device.info.accepted.contains(.inOrder))
@@ -206,7 +206,7 @@ struct InOrderTests {
     #expect(queue.statistics.violations == 0)
   }
 
-  @Test("an error inside a batch is its own request's alone", arguments: Shape.large)
+  @Test("row 52: an error inside a batch is its own request's alone", arguments: Shape.large)
   func errorInside(shape: Shape) throws {
     let (rig, _) = try played(shape)
     var queue = try rig.device.makeQueue()
@@ -304,7 +304,7 @@ struct InOrderTests {
     }
   }
 
-  @Test("many operations over many turns of the emulator's ring", arguments: Shape.all)
+  @Test("row 52: many operations over many turns of the emulator's ring", arguments: Shape.all)
   func manyTurns(shape: Shape) throws {
     for merges in [true, false] {
       let rig = try Rig(
@@ -344,7 +344,7 @@ struct InOrderTests {
     }
   }
 
-  @Test("a closed queue's places are those of the queue that is handed out next")
+  @Test("row 52: a closed queue's places are those of the queue that is handed out next")
   func handedOutAgain() throws {
     for shape in Shape.all {
       let rig = try Rig(disk: { shape.apply(to: &$0) }, options: { $0.depth = 128 })
@@ -359,7 +359,7 @@ struct InOrderTests {
     }
   }
 
-  @Test("a reset in the middle of a batch starts anew", arguments: Shape.large)
+  @Test("row 52: a reset in the middle of a batch starts anew", arguments: Shape.large)
   func resets(shape: Shape) throws {
     for taken in 0..<4 {
       let (rig, gate) = try played(shape)
@@ -382,7 +382,8 @@ struct InOrderTests {
     }
   }
 
-  @Test("arming inside a batch says that there is something to reap", arguments: Shape.large)
+  @Test(
+    "row 52: arming inside a batch says that there is something to reap", arguments: Shape.large)
   func arming(shape: Shape) throws {
     let bench = try Bench {
       shape.apply(to: &$0)

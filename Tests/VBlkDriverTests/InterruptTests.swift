@@ -52,7 +52,7 @@ struct InterruptTests {
     }
   }
 
-  @Test("arming finds what completed before it: no sleep, no lost wake-up")
+  @Test("row 48: arming finds what completed before it: no sleep, no lost wake-up")
   func completedBefore() throws {
     let bench = try bench()
     var queue = try bench.device.makeQueue()

@@ -43,7 +43,8 @@ struct PackedRingTests {
       }, options: { $0.depth = 128 })
   }
 
-  @Test("RING_PACKED is accepted where it is offered and not declined; sizes are any number")
+  @Test(
+    "row 24: RING_PACKED is accepted where it is offered and not declined; sizes are any number")
   func negotiation() throws {
     for shape in Shape.all {
       let rig = try Rig(disk: { shape.apply(to: &$0) }, options: { $0.depth = 128 })
@@ -67,7 +68,7 @@ struct PackedRingTests {
     #expect(error?.code == .deviceUnavailable)
   }
 
-  @Test("a layout's ids and areas, for every size that a ring may have")
+  @Test("row 36: a layout's ids and areas, for every size that a ring may have")
   func layouts() throws {
     for size in Array(1...70) + [1000, 32_767, 32_768] {
       for isIndirect in [true, false] {
@@ -167,7 +168,7 @@ struct PackedRingTests {
     #expect(list.buffers.allSatisfy { $0.length > 0 })
   }
 
-  @Test("the driver asks for no interrupts")
+  @Test("row 56: the driver asks for no interrupts")
   func interrupts() throws {
     let (rig, _) = try gated(Shape(size: 5, isIndirect: true))
     let queue = try rig.device.makeQueue()
@@ -257,7 +258,9 @@ struct PackedRingTests {
     }
   }
 
-  @Test("a used descriptor where nothing is in flight breaks the queue", arguments: [true, false])
+  @Test(
+    "row 56: a used descriptor where nothing is in flight breaks the queue",
+    arguments: [true, false])
   func unasked(indirect: Bool) throws {
     for isHeldBack in [true, false] {
       let (rig, gate) = try gated(Shape(size: 9, isIndirect: indirect))
@@ -274,7 +277,7 @@ struct PackedRingTests {
     }
   }
 
-  @Test("the emulator's hostile switches: the reason is found, and the next call works")
+  @Test("row 56: the emulator's hostile switches: the reason is found, and the next call works")
   func switches() throws {
     let cases: [(Hostility, VBlkError.Code, VBlkDriver.Violation.Reason?)] = [
       (.usedIDOutOfRange, .protocolViolation, .usedIDOutOfRange),
@@ -304,7 +307,9 @@ struct PackedRingTests {
     }
   }
 
-  @Test("meaningless bits of a used descriptor's flags have no effect", arguments: [true, false])
+  @Test(
+    "row 56: meaningless bits of a used descriptor's flags have no effect",
+    arguments: [true, false])
   func garbageFlags(indirect: Bool) throws {
     let shape = Shape(size: 7, isIndirect: indirect)
     let rig = try Rig(disk: { shape.apply(to: &$0) })
@@ -319,7 +324,7 @@ struct PackedRingTests {
 
   // MARK: - Kicks
 
-  @Test("the event arithmetic equals a walk over the batch, for all places of small rings")
+  @Test("row 56: the event arithmetic equals a walk over the batch, for all places of small rings")
   func eventModel() throws {
     for size in 1...7 {
       let layout = try #require(
@@ -418,7 +423,7 @@ struct PackedRingTests {
     #expect(atRest)
   }
 
-  @Test("a closed queue's places are those of the queue that is handed out next")
+  @Test("row 54: a closed queue's places are those of the queue that is handed out next")
   func handedOutAgain() throws {
     for shape in Shape.all {
       let rig = try Rig(disk: { shape.apply(to: &$0) }, options: { $0.depth = 128 })
@@ -433,7 +438,7 @@ struct PackedRingTests {
     }
   }
 
-  @Test("a reset starts the first turn again, wherever it falls", arguments: [true, false])
+  @Test("row 54: a reset starts the first turn again, wherever it falls", arguments: [true, false])
   func resets(indirect: Bool) throws {
     let shape = Shape(size: 7, isIndirect: indirect)
     for count in 0..<16 {

@@ -181,13 +181,14 @@ struct Rig {
   ) throws -> (disk: EmulatedDisk, function: RecordingFunction, options: DeviceOptions) {
     var configuration = EmulatedDisk.Configuration(.memory(byteCount: bytes))
     RingFormat.current.apply(to: &configuration)
+    configuration.watchdog = true
     change(&configuration)
     var options = DeviceOptions()
     options.memoryByteCount = 2 << 20
     options.pages = .small
     options.deadlineNanoseconds = 2_000_000_000
     edit(&options)
-    let disk = try EmulatedDisk(configuration)
+    let disk = try EmulatedDisk(configuration, onBreach: noBreach)
     return (disk, RecordingFunction(disk.function, script: script), options)
   }
 

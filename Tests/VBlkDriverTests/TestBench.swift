@@ -54,6 +54,11 @@ extension Trait where Self == OnEachRing {
   static var onEachRing: OnEachRing { OnEachRing() }
 }
 
+/// What the watchdog of a test's disk calls: the driver that is tested breaks no rule, whatever the
+/// test does to it. A test that breaks rules itself, or makes the bus lie, switches it off.
+@Sendable
+func noBreach(_ breach: DriverBreach) { Issue.record("\(breach)") }
+
 /// A device and its emulated disk, with the options that a test varies.
 struct Bench {
   let disk: EmulatedDisk
@@ -72,11 +77,12 @@ struct Bench {
   ) throws {
     var configuration = EmulatedDisk.Configuration(.memory(byteCount: bytes))
     RingFormat.current.apply(to: &configuration)
+    configuration.watchdog = true
     change(&configuration)
     var options = DeviceOptions()
     options.memoryByteCount = 4 << 20
     edit(&options)
-    disk = try EmulatedDisk(configuration)
+    disk = try EmulatedDisk(configuration, onBreach: noBreach)
     device = try Device(disk.function, options: options)
   }
 

@@ -138,7 +138,9 @@ import Virtio
     }
   }
 
-  @Test("an order that is set means nothing, without IN_ORDER it does", arguments: [false, true])
+  @Test(
+    "row 100: an order that is set means nothing, without IN_ORDER it does",
+    arguments: [false, true])
   func order(packed: Bool) throws {
     for inOrder in [true, false] {
       let driver = try Driver(packed: packed) {

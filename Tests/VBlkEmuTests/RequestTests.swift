@@ -252,8 +252,9 @@ import Virtio
     #expect(driver.read(sector: 24, 8 * 512) == Array(all[(24 * 512)...]))
   }
 
-  @Test("row 107: a flush succeeds") func flush() {
+  @Test("row 107: a flush makes the contents durable") func flush() {
     #expect(driver.perform(.flush)?.status == 0)
+    #expect(driver.disk.counters(queue: 0).flushes == 1)
     #expect(driver.disk.counters(queue: 0).requests == 1)
   }
 

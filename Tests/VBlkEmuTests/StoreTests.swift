@@ -152,11 +152,22 @@ private func allocatedBlocks(_ path: String) -> Int {
     #expect(driver.read(sector: 0, 512) == Array(bytes[..<512]))
   }
 
-  @Test("write-through writes are synced") func writeThrough() throws {
+  @Test("row 106: write-through writes are durable when they complete, others are not")
+  func writeThrough() throws {
     let driver = try driver(directory.file("disk.img", 1 << 20)) { $0.writeback = false }
     #expect(driver.config(BlockConfigLayout.writeback, 1) == 0)
-    #expect(driver.write(RequestTests.pattern(512), sector: 0) == 0)
+    for count: UInt64 in 1...3 {
+      #expect(driver.write(RequestTests.pattern(512), sector: 0) == 0)
+      #expect(driver.disk.counters(queue: 0).flushes == count)
+    }
     #expect(driver.read(sector: 0, 512) == RequestTests.pattern(512))
+    driver.write(0x2000 + UInt64(BlockConfigLayout.writeback), 1, 1)
+    #expect(driver.write(RequestTests.pattern(512), sector: 0) == 0)
+    #expect(driver.disk.counters(queue: 0).flushes == 3)
+    driver.rings = []
+    driver.start(without: [.flush, .configWriteCache], size: 16)
+    #expect(driver.write(RequestTests.pattern(512), sector: 0) == 0)
+    #expect(driver.disk.counters(queue: 0).flushes == 4)
   }
 
   @Test("a larger capacity makes file and memory longer") func grow() throws {

@@ -104,6 +104,10 @@ public struct Queue: ~Copyable {
     order.end = saved.used
     order.place = saved.place
     state.freeDio = 0
+    // A queue before this one may have freed them in any order.
+    for index in dios.indices {
+      dios[index].next = index + 1 < dios.indices.upperBound ? index + 1 : BioRecord.none
+    }
     for slot in (0..<memory.layout.slotCount).reversed() {
       let head = UInt32(slot * memory.layout.headStride)
       records[head].next = freeHead

@@ -78,7 +78,7 @@ final class QueueMemory: @unchecked Sendable {
           ? requests[id].table.data(at: 1) : ring.descriptors.data(at: data))
     }
     let dioCount = layout.slotCount + 1
-    dios = Table(count: dioCount) { DioRecord(next: $0 + 1 < dioCount ? $0 + 1 : BioRecord.none) }
+    dios = Table(count: dioCount) { _ in DioRecord(next: BioRecord.none) }
     details = Table(count: layout.size) { _ in BounceDetail() }
     kept = Table(count: dioCount) { _ in
       KeptCompletion(tag: 0, result: IOResult(success: 0), source: .none)

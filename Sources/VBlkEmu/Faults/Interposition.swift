@@ -8,6 +8,7 @@ struct Interposition {
   var isLong = false
   var order = CompletionOrder.inOrder
   var hostility: Hostility = []
+  var defects: Defects = []
   /// Completions that are still honest before the hostility starts.
   var honest: UInt64 = 0
   /// Completions that will be hostile, then the device is honest again.
@@ -22,6 +23,7 @@ struct Interposition {
   /// Whether requests must take the long way.
   var isNeeded: Bool {
     tracing || isLong || order != .inOrder || !hostility.isDisjoint(with: .ring) || !rules.isEmpty
+      || !defects.isDisjoint(with: .requests)
   }
 
   mutating func setRules(_ rules: [FaultRule], seed: UInt64) {
@@ -93,7 +95,8 @@ extension DeviceQueue {
       if request.fault != nil { counters.injectedFaults &+= 1 }
       batch.append(request)
     }
-    if !inOrder { interposition.arrange(&batch) }
+    let isReversed = interposition.defects.contains(.orderIgnored)
+    if isReversed { batch.reverse() } else if !inOrder { interposition.arrange(&batch) }
     for index in batch.indices { serve(&batch[index]) }
   }
 

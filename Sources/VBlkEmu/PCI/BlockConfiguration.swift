@@ -43,6 +43,7 @@ struct BlockConfiguration {
     }
     if offered.contains(.zoned) { setZones(zones) }
     lie(configuration.hostility)
+    if configuration.defects.contains(.unusedSet) { set(33, UInt8(1)) }
   }
 
   /// Shows the zones, or that there are none (virtio 1.3, 5.2.5.2).
@@ -71,6 +72,18 @@ struct BlockConfiguration {
       value |= UInt32(byte) << UInt32(8 * index)
     }
     return value
+  }
+
+  /// Queues that a driver with these features may use, by what it reads.
+  func queueCount(_ features: Features) -> Int {
+    features.contains(.multiQueue)
+      ? Int(read(BlockConfigLayout.queueCount, width: 2)) : 1
+  }
+
+  /// The capacity that the driver reads.
+  var capacitySectors: UInt64 {
+    let low = BlockConfigLayout.capacity
+    return UInt64(read(low, width: 4)) | UInt64(read(low + 4, width: 4)) << 32
   }
 
   /// The write cache's mode (virtio 1.2, 5.2.5.2).

@@ -18,6 +18,7 @@ extension DeviceCore {
     case (CommonConfig.queueCount, 2): return UInt32(queueCount)
     case (CommonConfig.deviceStatus, 1): return UInt32(readStatus(file))
     case (CommonConfig.configGeneration, 1):
+      if file.defects.contains(.generationStuck) { return 0 }
       if file.hostility.contains(.generationStorm) { signals.advanceGeneration() }
       return UInt32(signals.generation)
     case (CommonConfig.queueSelect, 2): return UInt32(file.queueSelect)
@@ -45,6 +46,7 @@ extension DeviceCore {
     case (CommonConfig.queueNotifyOffset, 2):
       if file.hostility.contains(.notifyOffsetOutOfRange) { return 0xFFF0 }
       return register == nil ? 0 : UInt32(file.queueSelect)
+    case (_, 4) where offset % 8 == 4 && file.defects.contains(.highHalvesZero): return 0
     case (CommonConfig.queueDescriptors, 4): return low(register?.areas.descriptors)
     case (CommonConfig.queueDescriptors + 4, 4): return high(register?.areas.descriptors)
     case (CommonConfig.queueDriver, 4): return low(register?.areas.driver)
@@ -111,6 +113,7 @@ extension DeviceCore {
   private func vector(_ value: UInt32, at offset: UInt64, _ file: inout RegisterFile) -> UInt16 {
     let wanted = UInt16(truncatingIfNeeded: value)
     if Int(wanted) < signals.vectorCount || wanted == VirtioPCI.noVector { return wanted }
+    if file.defects.contains(.vectorsUnchecked) { return wanted }
     file.report(.vectorOutOfRange, at: offset, value: UInt64(value))
     return VirtioPCI.noVector
   }

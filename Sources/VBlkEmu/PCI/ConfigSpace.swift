@@ -17,6 +17,9 @@ enum BARLayout {
   static let vectorByteCount: UInt64 = 0x1_0000
   static let vectorPending: UInt32 = 0x8000
 
+  /// Whether a register's offset is one of the device configuration.
+  static func isDeviceConfiguration(_ offset: UInt64) -> Bool { (device..<notify).contains(offset) }
+
   static func byteCount(_ region: Int, vectors: Int) -> UInt64 {
     switch region {
     case virtioRegion: virtioByteCount
@@ -44,6 +47,7 @@ struct ConfigSpace {
 
   init(_ configuration: EmulatedDisk.Configuration, deviceByteCount: Int) {
     header(configuration.identity, vectors: configuration.vectorCount)
+    if configuration.defects.contains(.identityWrong) { set(2, VirtioPCI.modernBlockID + 1) }
     // A legacy function has its registers elsewhere, which is nothing that this one shows.
     guard configuration.identity != .legacy else { return }
     let hostility = configuration.hostility
@@ -172,6 +176,16 @@ struct ConfigSpace {
       let mask = writable[offset + index]
       bytes[offset + index] = bytes[offset + index] & ~mask | byte & mask
     }
+  }
+
+  /// Where virtio's capabilities lie; the window's is the last. A legacy function has none.
+  var virtioCapabilities: Range<Int> {
+    windowOffset == 0 ? 0..<0 : 0x40..<windowOffset + VirtioCapabilityLayout.extendedLength
+  }
+
+  /// The fields of the window's capability that a driver may write.
+  var windowFields: Range<Int> {
+    windowOffset + VirtioCapabilityLayout.bar..<windowOffset + VirtioCapabilityLayout.extendedLength
   }
 
   /// The window that the PCI_CFG capability describes (virtio 1.2, 4.1.4.9), whether or not it lies

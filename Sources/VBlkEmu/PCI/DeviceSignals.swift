@@ -105,6 +105,9 @@ struct DeviceSignals: @unchecked Sendable {
     unsafe state.pointee.interruptStatus.exchange(0, ordering: .acquiringAndReleasing)
   }
 
+  /// Sets bits of the interrupt status byte again.
+  func putBackInterruptStatus(_ bits: UInt8) { raise(bits) }
+
   func clearInterruptStatus() {
     unsafe state.pointee.interruptStatus.store(0, ordering: .releasing)
   }

@@ -62,6 +62,7 @@ final class EmulatedFunction: PCIFunction {
   func writeConfig(at offset: Int, width: Int, value: UInt32) throws(PCIError) {
     try check(offset, width)
     if core.signals.removed { return }
+    core.watchdog?.willWriteSpace(offset, width, value)
     let window = core.registers.withLock { file in
       file.space.write(offset, width: width, value: value)
       core.signals.enabledInSpace = file.space.messageSignalled
@@ -114,10 +115,12 @@ final class EmulatedFunction: PCIFunction {
       throw PCIError(.removed, "\(core.name) is gone", remedy: "open another device")
     }
     core.registers.withLock { core.reset(&$0) }
+    core.watchdog?.didReset()
   }
 
   func close() {
     core.registers.withLock { core.reset(&$0) }
+    core.watchdog?.didReset()
     core.queues.withAllStopped {
       for vector in 0..<core.signals.vectorCount { core.signals.setEventfd(vector, nil) }
       core.signals.setLine(nil)

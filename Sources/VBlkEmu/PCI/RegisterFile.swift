@@ -24,10 +24,12 @@ struct RegisterFile {
   let maximumSize: UInt16
   var offered: Features
   var hostility: Hostility
+  let defects: Defects
   var featureReads: UInt32 = 0
   /// Rules that the driver broke at the registers.
   var violations: [Violation] = []
   var violationCount: UInt64 = 0
+  var watchdog: Watchdog?
 
   init(
     _ configuration: EmulatedDisk.Configuration, capacitySectors: UInt64, zones: ZoneGeometry?
@@ -41,6 +43,7 @@ struct RegisterFile {
     initialWriteback = configuration.writeback
     offered = configuration.offered
     hostility = configuration.hostility
+    defects = configuration.defects
   }
 
   /// A queue's registers before the driver has written any; sizes that split rings can't have go
@@ -86,6 +89,7 @@ struct RegisterFile {
     _ consequence: Violation.Consequence = .ignored
   ) {
     violationCount += 1
+    watchdog?.note(reason, queue: queue, at: position, value: value, packed: isPacked)
     guard violations.count < Limits.keptReports else { return }
     violations.append(
       Violation(
@@ -106,6 +110,7 @@ struct RegisterFile {
 
   /// Whether the driver's choice can be worked with: a subset, modern, behind our IOMMU.
   var isChoiceValid: Bool {
+    if defects.contains(.choiceUnchecked) { return true }
     let choice = Features(rawValue: driverFeatures)
     guard offered.isSuperset(of: choice) else { return false }
     if offered.contains(.version1), !choice.contains(.version1) { return false }

@@ -7,7 +7,15 @@ extension DeviceCore {
   func readRegister(_ region: Int, _ offset: UInt64, _ width: Int) -> UInt32 {
     guard width == 1 || width == 2 || width == 4 else { return .max }
     if signals.removed { return .max >> UInt32(32 - 8 * width) }
-    return registers.withLock { file in
+    let value = readPresent(region, offset, width)
+    if let watchdog, region == BARLayout.virtioRegion {
+      watchdog.didRead(offset, width, value)
+    }
+    return value
+  }
+
+  private func readPresent(_ region: Int, _ offset: UInt64, _ width: Int) -> UInt32 {
+    registers.withLock { file in
       guard isInside(region, offset, width) else {
         file.report(.registerAccess, at: offset, value: 0)
         return .max >> UInt32(32 - 8 * width)
@@ -17,8 +25,12 @@ extension DeviceCore {
       case ..<BARLayout.interruptStatus:
         if let value = readCommon(offset - BARLayout.common, width, &file) { return value }
       case BARLayout.interruptStatus where width == 1:
-        return UInt32(signals.takeInterruptStatus())
+        let taken = signals.takeInterruptStatus()
+        if file.defects.contains(.interruptStatusKept) { signals.putBackInterruptStatus(taken) }
+        return UInt32(taken)
       case BARLayout.device..<BARLayout.notify:
+        let isLate = file.defects.contains(.configurationLate)
+        if isLate, !signals.status.contains(.featuresOK) { return 0 }
         return file.device.read(Int(offset - BARLayout.device), width: width)
       case BARLayout.notify...: return 0
       default: break
@@ -31,6 +43,8 @@ extension DeviceCore {
   /// Takes a write that is no doorbell of the right width.
   func writeRegister(_ region: Int, _ offset: UInt64, _ width: Int, _ value: UInt32) {
     guard width == 1 || width == 2 || width == 4, !signals.removed else { return }
+    let isWatched = region == BARLayout.virtioRegion && RegisterWatch.width(of: offset) == width
+    if isWatched { watchdog?.willWrite(offset, value, status: signals.status) }
     let serves = registers.withLock { file in
       guard isInside(region, offset, width) else {
         file.report(.registerAccess, at: offset, value: UInt64(value))
@@ -49,6 +63,9 @@ extension DeviceCore {
       default: file.report(.kickOutOfRange, at: offset, value: UInt64(value))
       }
       return false
+    }
+    if isWatched, offset == CommonConfig.deviceStatus {
+      watchdog?.didWriteStatus(value, now: signals.status)
     }
     if serves { serveAll() }
   }
@@ -106,6 +123,7 @@ extension DeviceCore {
     guard let window = window() else { return }
     let position = window.offset &- BARLayout.notify
     if window.region == BARLayout.virtioRegion, position < notifyByteCount, window.width == 2 {
+      if registers.withLock({ $0.defects.contains(.windowSilent) }) { return }
       ring(position, value & 0xFFFF)
     } else if window.region == BARLayout.virtioRegion, position < notifyByteCount,
       window.width == 4

@@ -41,6 +41,8 @@ extension DeviceCore {
       return
     }
     if file.hostility.contains(.needsResetEarly) { signals.add(.needsReset) }
+    let choice = Features(rawValue: file.driverFeatures)
+    watchdog?.didChoose(choice, queues: file.device.queueCount(choice))
     guard file.isChoiceValid else {
       file.report(
         .featuresRefused, at: CommonConfig.deviceStatus, value: file.driverFeatures)
@@ -48,7 +50,9 @@ extension DeviceCore {
     }
     file.settle()
     // CONFIG_WCE without FLUSH starts as write-through (virtio 1.2, 5.2.5.2).
-    if file.negotiated.contains(.configWriteCache), !file.negotiated.contains(.flush) {
+    if file.negotiated.contains(.configWriteCache), !file.negotiated.contains(.flush),
+      !file.defects.contains(.writebackKept)
+    {
       file.device.writeback = false
     }
     signals.add(.featuresOK)
@@ -69,6 +73,8 @@ extension DeviceCore {
       if queue.ringsMapped, queue.isPacked != file.isPacked {
         queue.breakQueue(.queueEnabledTooEarly, at: UInt64(queue.index), value: features.rawValue)
       }
+      queue.watch?.limits = ShownLimits(file.device, features)
+      queue.watch?.capacitySectors = file.device.capacitySectors
       queue.setWriteThrough(
         features.contains(.configWriteCache) ? !cached : !features.contains(.flush))
     }
@@ -104,9 +110,12 @@ extension DeviceCore {
   /// Says for each queue whether it may take requests.
   func updateLive(_ file: RegisterFile) {
     let status = signals.status
+    let defects = file.defects
+    let ready =
+      status.contains(.driverOK) || defects.contains(.servesEarly)
+      || status.contains(.suspend) && defects.contains(.suspendIgnored)
     let running =
-      status.contains(.driverOK) && !status.contains(.failed) && file.space.busMaster
-      && !signals.removed
+      ready && !status.contains(.failed) && file.space.busMaster && !signals.removed
     for index in 0..<queueCount {
       let live = running && file.queues[index].enabled
       queues.withQueue(index) { $0.live = live && !$0.broken }

@@ -6,6 +6,8 @@ extension DeviceQueue {
   mutating func execute(_ request: inout Request) {
     guard request.framing == .complete else { return }
     let status: RequestStatus
+    let negotiates = !interposition.defects.contains(.negotiationIgnored)
+    let features = negotiates ? features : Features(rawValue: .max)
     switch RequestType(rawValue: request.type) {
     case .read: status = executeRead(&request)
     case .write: status = executeWrite(&request)
@@ -20,7 +22,7 @@ extension DeviceQueue {
       status = executeRanges(&request, .secureErase)
     case .some(let type) where type.isZoned && features.contains(.zoned):
       status = executeZoned(&request, type)
-    default: status = .unsupported
+    default: status = interposition.defects.contains(.unknownSucceeds) ? .ok : .unsupported
     }
     request.status = status.rawValue
     request.wroteAllData = request.dataWritten == request.writableBytes
@@ -60,7 +62,8 @@ extension DeviceQueue {
   }
 
   private mutating func executeWrite(_ request: inout Request) -> RequestStatus {
-    guard !readOnly, request.writableBytes == 0,
+    guard !readOnly || interposition.defects.contains(.readOnlyIgnored),
+      request.writableBytes == 0,
       isInside(sector: request.sector, byteCount: request.readableBytes)
     else { return .ioError }
     trace(request.dataIn, request, .deviceReads)
@@ -76,6 +79,8 @@ extension DeviceQueue {
   }
 
   mutating func executeFlush() -> RequestStatus {
+    if interposition.defects.contains(.flushLies) { return .ok }
+    counters.flushes &+= 1
     var error = store.flush()
     if error == 0 { error = zones?.flush() ?? 0 }
     guard error == 0 else { return storeFailed(error) }
@@ -145,6 +150,7 @@ extension DeviceQueue {
   /// Whether each write is durable before it completes (virtio 1.2, 5.2.6.2); where nothing is
   /// ever durable, it makes no difference.
   mutating func setWriteThrough(_ wanted: Bool) {
-    if case .file = store { writeThrough = wanted } else { writeThrough = wanted && cache != nil }
+    let isDurable = if case .file = store { true } else { cache != nil }
+    writeThrough = wanted && isDurable && !interposition.defects.contains(.neverThrough)
   }
 }

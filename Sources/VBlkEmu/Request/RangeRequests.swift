@@ -40,9 +40,12 @@ extension DeviceQueue {
     let count = Int(request.readableBytes / stride)
     trace(request.dataIn, request, .deviceReads)
     guard let ranges = copyRanges(request, count) else { return unmapped(request) }
-    if let refusal = check(ranges, kind) { return refusal }
+    let defects = interposition.defects
+    if !defects.contains(.rangesOneByOne), let refusal = check(ranges, kind) { return refusal }
     var bytes: UInt64 = 0
     for range in ranges {
+      if defects.contains(.rangesOneByOne), let refusal = check([range], kind) { return refusal }
+      if defects.contains(.unmapKeeps), range.flags & RangeSegment.unmap != 0 { continue }
       if let zones = activeZones, let status = executeZonedRange(range, kind, zones) {
         guard status == .ok else { return status }
       } else {

@@ -117,11 +117,12 @@ struct Request {
     readableBytes -= UInt64(RequestHeader.byteCount)
   }
 
-  /// Cuts the status byte, the last writable one (virtio 1.2, 5.2.6), off the end of `writable`.
-  mutating func cutStatus() {
+  /// Cuts the status byte, the last writable one (virtio 1.2, 5.2.6), off the end of `writable`; a
+  /// device with that defect writes its descriptor's `firstByte`.
+  mutating func cutStatus(firstByte: Bool = false) {
     guard var last = writable.popLast() else { return }
     last.length -= 1
-    statusAddress = last.address &+ UInt64(last.length)
+    statusAddress = last.address &+ (firstByte ? 0 : UInt64(last.length))
     if last.length > 0 { writable.append(last) }
     writableBytes -= 1
   }

@@ -191,6 +191,7 @@ extension EmulatedDisk {
 extension DeviceQueue {
   /// Takes the next chain and keeps it in flight.
   mutating func fetchStep(wantKicks: Bool) -> RequestHandle? {
+    if watch != nil { watchNext(1) }
     var request = Request()
     guard fetchNext(&request) else { return nil }
     request.fault = interposition.decide(request)

@@ -115,7 +115,12 @@ extension DeviceQueue {
       return broken(.indirectLengthInvalid, request.head, Int(owner.length))
     }
     let count = Int(owner.length / stride)
-    guard count <= max(Int(size), Limits.indirectDescriptors) else {
+    let defects = interposition.defects
+    if defects.contains(.tableWriteObeyed), owner.flags.contains(.write) {
+      return broken(.readableAfterWritable, request.head, count)
+    }
+    let most = max(Int(size), Limits.indirectDescriptors)
+    guard count <= most || defects.contains(.tableUnlimited) else {
       return broken(.chainTooLong, request.head, count)
     }
     var index = 0
@@ -187,7 +192,7 @@ extension DeviceQueue {
       return
     }
     let total = request.readableBytes + request.writableBytes
-    request.cutStatus()
+    request.cutStatus(firstByte: interposition.defects.contains(.statusFirstByte))
     guard controlOffset(request.statusAddress) != nil || pages.run(at: request.statusAddress) != nil
     else {
       request.framing = .unanswerable
@@ -221,6 +226,7 @@ extension DeviceQueue {
       request.sector = words.1
       return true
     }
+    if interposition.defects.contains(.framingAssumed) { return false }
     var header = RequestHeader(type: 0, sector: 0)
     let copied = unsafe withUnsafeMutableBytes(of: &header) { bytes in
       guard let base = bytes.baseAddress else { return false }

@@ -65,6 +65,8 @@ struct DeviceQueue: ~Copyable {
   /// Whether each request goes the long way: faults, hostility, a trace or an order are set.
   var interposed = false
   var interposition = Interposition()
+  /// What names the rules that the driver breaks, if wanted.
+  var watch: QueueWatch?
 
   /// Requests taken and not yet returned: held by a fault rule, or stepped.
   var inFlight: [UInt64: Request] = [:]
@@ -118,6 +120,7 @@ struct DeviceQueue: ~Copyable {
     merged = nil
     kicked = false
     inFlight.removeAll()
+    watch?.reset()
     controlRun = .empty
     dataRun = .empty
     setRing(DeviceQueue.noAreas, size: 1, packed: false)

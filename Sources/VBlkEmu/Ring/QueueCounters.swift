@@ -6,6 +6,8 @@ public struct QueueCounters: Equatable, Sendable {
   public var bytes: UInt64 = 0
   /// Requests that ended with a status other than OK.
   public var failedRequests: UInt64 = 0
+  /// Times that the contents were made durable, by a FLUSH or a write-through write.
+  public var flushes: UInt64 = 0
   /// Doorbells received.
   public var kicks: UInt64 = 0
   /// Notifications sent.

@@ -74,6 +74,7 @@ extension DeviceQueue {
       else { return (.areaUnmapped, area.address) }
       memory.append(run.memory.advanced(by: offset))
     }
+    watchAreas(memory, extents, packed: packed)
     setRing(memory, size: size, packed: packed)
     self.areas = areas
     self.size = UInt16(size)

@@ -19,6 +19,7 @@ extension DeviceQueue {
     live = false
     broken = true
     report(reason, .queueBroken, at: position, value: value)
+    if interposition.defects.contains(.breaksSilently) { return }
     signals.add(.needsReset)
     signals.raiseConfiguration()
   }
@@ -30,6 +31,9 @@ extension DeviceQueue {
     value: UInt64
   ) {
     counters.violations &+= 1
+    if !interposition.hostility.contains(.scribblesDescriptors) {
+      watch?.watchdog.note(reason, queue: index, at: position, value: value, packed: isPacked)
+    }
     guard reports.violations.count < Limits.keptReports else { return }
     reports.violations.append(
       Violation(

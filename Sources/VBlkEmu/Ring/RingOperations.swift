@@ -75,6 +75,7 @@ extension DeviceQueue {
 
   /// Release U, in either format. Every head or id that was used is free from here on.
   mutating func publish() {
+    if _slowPath(watch != nil) { watchShown() }
     writeMerged()
     if isPacked { packed.publish() } else { split.publish() }
     stamp &+= 1

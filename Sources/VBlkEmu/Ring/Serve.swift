@@ -25,6 +25,7 @@ extension DeviceQueue {
 
   /// Takes and completes up to `count` available requests; nothing is published.
   mutating func serveBatch(_ count: UInt16) {
+    if _slowPath(watch != nil) { watchNext(count) }
     if interposed || isBlocked {
       serveInterposed(count)
     } else if isPacked {
@@ -83,6 +84,9 @@ extension DeviceQueue {
     request.step = .answered
     if request.framing != .unanswerable {
       request.isAnswered = storeByte(request.statusAddress, request.status)
+    }
+    if interposition.defects.contains(.readableWritten), let first = request.dataIn.first {
+      _ = storeByte(first.address, 0x5A)
     }
     if request.status != RequestStatus.ok.rawValue || request.framing != .complete {
       counters.failedRequests &+= 1
