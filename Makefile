@@ -6,12 +6,12 @@ SWIFT ?= swift
 # rebuild the libraries under it.
 RELEASE := .build-release
 TSAN := .build-tsan
-APT_PACKAGES := gcc libc6-dev libpciaccess-dev libnuma-dev pkg-config e2fsprogs valgrind
+APT_PACKAGES := gcc spin perl libc6-dev libpciaccess-dev libnuma-dev pkg-config e2fsprogs valgrind
 SOURCES := Sources Tests Package.swift Docs/Package.swift Docs/Sources Benchmarks/Package.swift \
   Benchmarks/Sources Examples/Package.swift Examples/Sources
 
 .PHONY: help deps build run test test-tsan lint format docs clean bench-instructions bench-threaded \
-  soak-ring-reset
+  soak-ring-reset models explore mutants
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -35,6 +35,15 @@ test: deps ## All tests, in debug, their count held against Tests/floor; then th
 
 test-tsan: deps ## All tests under the thread sanitizer, in release (debug is blind to raw memory)
 	@.ci/test $(TSAN) -c release --sanitize=thread -Xcc -fsanitize=thread
+
+models: deps ## Every Promela model through spin, exhaustively; each planted defect must be found
+	@Models/check.sh
+
+explore: build ## Every state of the small worlds, random schedules of the larger ones
+	@build/vblk simulate
+
+mutants: deps ## Plants bugs in a copy of the tree; each must be killed by the test that it names
+	@Tests/Mutants/run.sh
 
 lint: ## swift format, strict
 	@$(SWIFT) format lint --strict --parallel -r $(SOURCES)

@@ -18,6 +18,7 @@ struct Vblk: ParsableCommand {
       ReadCommand.self, WriteCommand.self, CopyCommand.self,
       CompareCommand.self, ZeroCommand.self, DiscardCommand.self, FlushCommand.self,
       CacheCommand.self, LifetimeCommand.self, BenchCommand.self, EventsCommand.self,
+      SimulateCommand.self,
     ])
 
   static func main() {
