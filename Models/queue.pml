@@ -141,7 +141,6 @@ inline unstall(d) { isStalled[d] = false }
 
 /* Only the synchronous call can stall here: it has no slot of its own to its FLUSH. */
 inline retryStalled() {
-#ifndef STALLED_FORGOTTEN
   if
   :: isStalled[SYNC] && hasSlot ->
     unstall(SYNC);
@@ -151,9 +150,6 @@ inline retryStalled() {
     fi
   :: else
   fi
-#else
-  skip
-#endif
 }
 
 inline kick() {
@@ -244,13 +240,8 @@ inline endPart(d) {
 #else
   if :: remaining[d] == 0 -> freeSlot(s) :: else fi;
 #endif
-#ifdef REFILL_AFTER_DROP
-  dropDio(d);
-  refill(d)
-#else
   refill(d);
   dropDio(d)
-#endif
 }
 
 #ifdef REFILL_AFTER_ERROR
@@ -395,6 +386,7 @@ inline admit(d) {
     assert(!(wasBusy && sinceBusy > 0)); /* rule 9: one delivered, one more accepted */
     wasBusy = true
   :: else ->
+    assert(len(kept) < K); /* rule 9: what is kept holds its credit */
     wasBusy = false;
     sinceBusy = 0;
     isAccepted[d] = true;
@@ -529,7 +521,9 @@ active proctype queueOwner() {
       d = 0; s = 0
     }
   :: atomic { hasToPoll -> next() }
+#ifndef USER_FORGETS
   :: atomic { !isBroken && unpublished -> kick() }
+#endif
   :: atomic { !isBroken && isOver -> break }
   od;
   atomic {

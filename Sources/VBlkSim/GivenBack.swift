@@ -13,7 +13,7 @@ extension DMABuffer {
 
   var isAsGivenBack: Bool {
     unsafe withUnsafeBytes { bytes in
-      guard let first = unsafe bytes.baseAddress else { return true }
+      guard let first = bytes.baseAddress else { return true }
       // Each byte is like the one before it.
       return unsafe bytes[0] == Self.mark && memcmp(first, first + 1, bytes.count - 1) == 0
     }

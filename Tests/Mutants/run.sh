@@ -31,10 +31,10 @@ static inline bool chio_planted(int number) {
 }
 END
 # Only what has changed is copied, so that a second run builds little.
-(cd "$scratch/new" && find . -type f -print0) | while IFS= read -r -d '' file; do
+(cd "$scratch/new" && find . \( -type f -o -type l \) -print0) | while IFS= read -r -d '' file; do
   cmp -s "$scratch/new/$file" "$tree/$file" || {
     mkdir -p "$(dirname "$tree/$file")"
-    cp "$scratch/new/$file" "$tree/$file"
+    cp -P "$scratch/new/$file" "$tree/$file"
   }
 done
 (cd "$tree" && find Sources Tests -type f -print0) | while IFS= read -r -d '' file; do
