@@ -7,12 +7,13 @@ SWIFT ?= swift
 RELEASE := .build-release
 TSAN := .build-tsan
 ASAN := .build-asan
-APT_PACKAGES := gcc libc6-dev libpciaccess-dev libnuma-dev pkg-config e2fsprogs valgrind python3
+APT_PACKAGES := gcc spin perl libc6-dev libpciaccess-dev libnuma-dev pkg-config e2fsprogs valgrind \
+  python3
 SOURCES := Sources Tests Package.swift Docs/Package.swift Docs/Sources Benchmarks/Package.swift \
   Benchmarks/Sources Examples/Package.swift Examples/Sources
 
 .PHONY: help deps build run test test-tsan test-asan lint format docs clean bench-instructions bench-threaded \
-  soak-ring-reset watchdog checklist matrix features coverage
+  soak-ring-reset watchdog checklist matrix features coverage models explore mutants
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -63,6 +64,15 @@ features: ## Writes docs/FEATURES.md anew: each feature bit, driver and emulator
 
 coverage: deps ## Lines that the tests reach, module by module; FILES=--files names the files
 	@.ci/coverage $(FILES)
+
+models: deps ## Every Promela model through spin, exhaustively; each planted defect must be found
+	@Models/check.sh
+
+explore: build ## Every state of the small worlds, random schedules of the larger ones
+	@build/vblk simulate
+
+mutants: deps ## Plants bugs in a copy of the tree; each must be killed by the test that it names
+	@Tests/Mutants/run.sh
 
 lint: ## swift format, strict; docs/FEATURES.md up to date
 	@$(SWIFT) format lint --strict --parallel -r $(SOURCES)

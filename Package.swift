@@ -54,9 +54,12 @@ let package = Package(
     .target(
       name: "VBlk", dependencies: ["VBlkDriver", "VBlkEmu", "PCI", "DMAPool"],
       cSettings: cSettings, swiftSettings: strictSettings),
+    .target(
+      name: "VBlkSim", dependencies: ["VBlkDriver", "VBlkEmu", "DMAPool", "Virtio"],
+      cSettings: cSettings, swiftSettings: strictSettings),
     .executableTarget(
       name: "VBlkCLI",
-      dependencies: ["VBlk", "VBlkDriver", "VBlkEmu", "PCI", arguments, histogram],
+      dependencies: ["VBlk", "VBlkDriver", "VBlkEmu", "VBlkSim", "PCI", arguments, histogram],
       cSettings: cSettings, swiftSettings: strictSettings),
     .testTarget(
       name: "PCITests", dependencies: ["PCI"],
@@ -74,6 +77,9 @@ let package = Package(
       cSettings: cSettings, swiftSettings: strictSettings),
     .testTarget(
       name: "VBlkEmuTests", dependencies: ["VBlkEmu", "Virtio", "CHostIO"],
+      cSettings: cSettings, swiftSettings: swiftSettings),
+    .testTarget(
+      name: "VBlkSimTests", dependencies: ["VBlkSim"],
       cSettings: cSettings, swiftSettings: swiftSettings),
     .testTarget(
       name: "VBlkDriverTests", dependencies: ["VBlkDriver", "VBlkEmu", "Virtio", "CHostIO"],

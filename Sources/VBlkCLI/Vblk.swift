@@ -18,7 +18,7 @@ struct Vblk: ParsableCommand {
       ReadCommand.self, WriteCommand.self, CopyCommand.self,
       CompareCommand.self, ZeroCommand.self, DiscardCommand.self, FlushCommand.self,
       CacheCommand.self, LifetimeCommand.self, ZonesCommand.self, BenchCommand.self,
-      EventsCommand.self, VerifyCommand.self, MatrixCommand.self,
+      EventsCommand.self, VerifyCommand.self, MatrixCommand.self, SimulateCommand.self,
     ])
 
   static func main() {

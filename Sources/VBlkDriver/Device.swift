@@ -37,7 +37,7 @@ public final class Device: Sendable {
   let writingConfiguration = Mutex(())
   let control: Mutex<Control>
 
-  enum Phase: UInt8 { case running, stopped, dead, suspended }
+  enum Phase: UInt8 { case running, stopping, stopped, dead, suspended }
 
   struct Control {
     var queues: [QueueMemory] = []

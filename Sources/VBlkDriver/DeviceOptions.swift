@@ -30,7 +30,7 @@ public struct DeviceOptions: Sendable {
   public var logger = Logger(label: "vblk", factory: { _ in SwiftLogNoOpLogHandler() })
 
   /// The clock of deadlines and ticks; tests set their own.
-  var clock: @Sendable () -> UInt64 = { chio_now_ns() }
+  package var clock: @Sendable () -> UInt64 = { chio_now_ns() }
 
   /// The defaults.
   public init() {}

@@ -15,21 +15,21 @@ extension Device {
     switch Phase(rawValue: phase.load(ordering: .acquiring)) {
     case .dead: return .removed
     case .suspended: return .suspended
-    case .running, .stopped, nil: return .resetting
+    case .running, .stopping, .stopped, nil: return .resetting
     }
   }
 
   /// Stops the device; one thread wins, the others return at once. The device is still before
   /// anything in flight is ended (rule 10): status reads 0 first, then the epoch moves.
   func stop(_ code: VBlkError.Code, because cause: String) {
-    guard changePhase(from: .running, to: .stopped) || changePhase(from: .suspended, to: .stopped)
+    guard
+      changePhase(from: .running, to: .stopping) || changePhase(from: .suspended, to: .stopping)
     else { return }
     options.logger.warning("stopping \(info.name): \(cause)")
     stopCodeValue.store(code.rawValue, ordering: .releasing)
     let confirmed = writingConfiguration.withLock { _ in transport.resetDevice() }
     if !confirmed {
       quarantine()
-      phase.store(Phase.dead.rawValue, ordering: .releasing)
       options.logger.error(
         "\(info.name) does not confirm the reset; its DMA memory is kept from reuse")
     } else if code == .removed {
@@ -43,6 +43,9 @@ extension Device {
       for index in control.isSwept.indices { control.isSwept[index] = !control.isHandedOut[index] }
       let epoch = epochWord.load(ordering: .acquiring) &+ 1
       epochWord.store(epoch & ~Self.suspendedBit, ordering: .releasing)
+      // Not before: what was swept before this reset must not restart the device in the midst of it.
+      let stopped = confirmed ? Phase.stopped : .dead
+      phase.store(stopped.rawValue, ordering: .releasing)
     }
     restartIfAllSwept()
   }
@@ -61,24 +64,25 @@ extension Device {
   /// Restarts without the queues that have not swept for a second; they stay out until the next
   /// reset, and are named.
   func leaveOutUnswept() {
-    let late = control.withLock { control in
-      now() - control.stoppedAt > Limits.sweepNanoseconds && control.isSwept.contains(false)
+    restart {
+      now() - $0.stoppedAt > Limits.sweepNanoseconds && $0.isSwept.contains(false) && !$0.isClosed
     }
-    guard late, phase.load(ordering: .acquiring) == Phase.stopped.rawValue else { return }
-    restart()
   }
 
   private func restartIfAllSwept() {
-    guard phase.load(ordering: .acquiring) == Phase.stopped.rawValue else { return }
-    guard control.withLock({ !$0.isSwept.contains(false) && !$0.isClosed }) else { return }
-    restart()
+    restart { !$0.isSwept.contains(false) && !$0.isClosed }
   }
 
-  /// Brings the device up again with the features, limits and queues that it had.
-  private func restart() {
+  /// Brings the device up again with the features, limits and queues that it had, if it stands still
+  /// and it is time. Both are looked at under the lock that a stop moves the epoch under: else the
+  /// word of one epoch restarts the device in the next.
+  private func restart(if isTime: (borrowing Control) -> Bool) {
+    guard phase.load(ordering: .acquiring) == Phase.stopped.rawValue else { return }
     control.withLock { control in
       let epoch = epochWord.load(ordering: .acquiring)
-      guard phase.load(ordering: .acquiring) == Phase.stopped.rawValue else { return }
+      guard phase.load(ordering: .acquiring) == Phase.stopped.rawValue, isTime(control) else {
+        return
+      }
       do throws(VBlkError) {
         let again = try Negotiation(transport, declining: options.declinedFeatures)
         // A reset of the function has turned its DMA off.

@@ -93,6 +93,37 @@ struct DriverBugTests {
     #expect(queue.submitWriteZeroes(at: 0, byteCount: 4096, tag: 1) == .refused(.unsupported))
   }
 
+  /// Between the moment when a stop had won and the one when it moved the epoch, all queues still
+  /// counted as swept, by the reset before: a queue that went away just then started the device
+  /// again, and the stop went on over it. Found by spin: Models/restart.pml.
+  @Test("a queue that went away while another thread stopped the device started it again")
+  func goneDuringStop() throws {
+    let box = QueueBox()
+    var script = RecordingFunction.Script()
+    script.beforeStore = { _, register, value in
+      if register == .status, value == 0 { box.queue = nil }
+    }
+    let disk = try EmulatedDisk(
+      {
+        var configuration = EmulatedDisk.Configuration(.memory(byteCount: 1 << 20))
+        configuration.queues = 2
+        return configuration
+      }())
+    var options = DeviceOptions()
+    options.pages = .small
+    options.queues = 2
+    let device = try Device(RecordingFunction(disk.function, script: script), options: options)
+    var first = try device.makeQueue()
+    box.queue = try device.makeQueue()
+    device.reset()
+    _ = first.take(1)
+    var buffer = try device.memory.allocate(byteCount: 512)
+    let count = try first.read(at: 0, into: &buffer)
+    #expect(count == 512, "the device runs, in the epoch that the queue follows")
+    let violations = disk.violations
+    #expect(violations.isEmpty)
+  }
+
   /// A queue that was handed out while the device stood still took submissions, which the restart
   /// then forgot. Found by reading rule 10 against makeQueue.
   @Test("a queue handed out during a reset lost what was submitted to it")
@@ -176,4 +207,9 @@ struct DriverBugTests {
       #expect(ended.count == depth)
     }
   }
+}
+
+/// A queue that a script can let go, in the thread that runs the test.
+private final class QueueBox: @unchecked Sendable {
+  var queue: Queue?
 }

@@ -16,11 +16,15 @@ final class BlockLocks: Sendable {
 
   private func bucket(_ block: UInt64) -> Bucket { buckets[Int(block % Self.bucketCount)] }
 
-  /// Locks both blocks, or neither.
+  /// Locks both blocks, or neither. The lower bucket is asked for first: two that try again and again
+  /// would else refuse each other for ever, each with one of the other's in hand.
   func tryLock(_ blocks: BlockPair) -> Bool {
-    guard take(bucket(blocks.first)) else { return false }
-    guard !sameBucket(blocks), !take(bucket(blocks.last)) else { return true }
-    bucket(blocks.first).isLocked.store(false, ordering: .releasing)
+    let first = blocks.first % Self.bucketCount
+    let last = blocks.last % Self.bucketCount
+    let lower = bucket(min(first, last))
+    guard take(lower) else { return false }
+    guard first != last, !take(bucket(max(first, last))) else { return true }
+    lower.isLocked.store(false, ordering: .releasing)
     return false
   }
 

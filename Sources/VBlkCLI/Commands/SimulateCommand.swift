@@ -1,0 +1,98 @@
+internal import ArgumentParser
+internal import VBlkSim
+
+/// `vblk simulate`: driver, device and clients in one thread, in every order or in chosen ones.
+struct SimulateCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "simulate",
+    abstract: "Walks the interleavings of driver and device, and says what breaks.",
+    discussion: """
+      Without a scenario all are walked: those whose states can be closed, by hashing states, and \
+      then the larger ones, by random priorities. A violation prints the command that replays it, \
+      and is exit 1.
+      """)
+
+  @Argument(help: "The scenario; `list` prints their names.")
+  var scenario: String?
+
+  @Option(help: "Replays one schedule: numbers with spaces between, as printed by a violation.")
+  var schedule: String?
+
+  @Option(help: "Schedules at most of each scenario.")
+  var limit = 2_000_000
+
+  @Option(help: "The seed of random schedules.")
+  var seed: UInt64 = 1
+
+  func validate() throws {
+    guard limit > 0 else { throw ValidationError("--limit \(limit): choose 1 or more") }
+    if let schedule, Schedule(schedule) == nil {
+      throw ValidationError("--schedule '\(schedule)': numbers from 0 on, with spaces between")
+    }
+    if schedule != nil, scenario == nil {
+      throw ValidationError("--schedule wants a scenario: name it first")
+    }
+    if let scenario, scenario != "list", find(scenario) == nil {
+      throw ValidationError("no scenario \(scenario): `vblk simulate list` prints them")
+    }
+  }
+
+  func run() throws {
+    if scenario == "list" {
+      for scenario in Scenarios.all { Terminal.line(scenario.name) }
+    } else if let scenario, let chosen = find(scenario) {
+      if let schedule, let path = Schedule(schedule) { return try replay(chosen, path) }
+      try explore([chosen])
+    } else {
+      try explore(Scenarios.all)
+    }
+  }
+
+  private func find(_ name: String) -> Scenario? { Scenarios.all.first { $0.name == name } }
+
+  private func replay(_ scenario: Scenario, _ schedule: Schedule) throws {
+    let end = try Explorer(try QueueWorld(scenario)).replay(schedule)
+    guard case .violation(let message) = end else {
+      return Terminal.line("no violation: \(scenario.name), schedule \(schedule)")
+    }
+    throw Failure(.mismatch, "violation: \(message)")
+  }
+
+  private func explore(_ scenarios: [Scenario]) throws {
+    var table = TextTable([
+      ("scenario", .left), ("ring", .left), ("how", .left), ("schedules", .right),
+      ("states", .right), ("ms", .right), ("result", .left),
+    ])
+    var schedules = 0
+    var violations = 0
+    for scenario in scenarios {
+      for ring in Scenario.Ring.allCases {
+        let world = try QueueWorld(scenario.with { $0.ring = ring })
+        let isSampled = Scenarios.sampled.contains(scenario)
+        let start = Clock.nanoseconds
+        let report =
+          isSampled
+          ? try Explorer(world).sample(limit, seed: seed)
+          : try Explorer(world).walk(limit: limit, hashing: !Scenarios.isCounted(scenario))
+        schedules += report.schedules
+        var result = report.isClosed ? "closed" : isSampled ? "clean" : "clean so far"
+        if let violation = report.violation {
+          violations += 1
+          result = violation.message
+          Terminal.line(
+            "violation: \(violation.message); replay: vblk simulate \(scenario.name) "
+              + "--schedule '\(violation.schedule)'")
+        }
+        table.add([
+          scenario.name, ring.rawValue, isSampled ? "random" : "all", "\(report.schedules)",
+          "\(report.states)", "\((Clock.nanoseconds - start) / 1_000_000)", result,
+        ])
+      }
+    }
+    Terminal.write(table.text, to: 1)
+    Terminal.line("explored: \(schedules) schedules, \(violations) violations")
+    if violations > 0 {
+      throw Failure(.mismatch, "\(violations) violations", remedy: "replay them as printed above")
+    }
+  }
+}

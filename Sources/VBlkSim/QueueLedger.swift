@@ -1,0 +1,69 @@
+import VBlkDriver
+
+/// What a run must come to, kept beside the driver and independent of it: each operation ends once,
+/// with the result that its bios' statuses make.
+struct QueueLedger {
+  /// An operation.
+  struct Entry {
+    var byteCount: Int
+    var isSubmitted = false
+    var ended = 0
+    /// The statuses of its bios, in the order in which the device used them.
+    var statuses: [UInt8] = []
+    /// Whether a reset found it unfinished.
+    var wasReset = false
+  }
+
+  var entries: [Entry]
+  /// The first thing that was wrong.
+  var problem: String?
+
+  init(byteCounts: [Int]) { entries = byteCounts.map { Entry(byteCount: $0) } }
+
+  mutating func fail(_ message: @autoclosure () -> String) {
+    if problem == nil { problem = message() }
+  }
+
+  mutating func used(_ operation: Int, status: UInt8) {
+    entries[operation].statuses.append(status)
+  }
+
+  mutating func reset() {
+    for index in entries.indices where entries[index].isSubmitted && entries[index].ended == 0 {
+      entries[index].wasReset = true
+    }
+  }
+
+  /// Ends an operation; by rule 3 its result is its first error, else its bytes.
+  mutating func end(_ operation: Int, _ result: IOResult) {
+    guard entries.indices.contains(operation), entries[operation].isSubmitted else {
+      return fail("operation \(operation) ended, and was never accepted")
+    }
+    entries[operation].ended += 1
+    let entry = entries[operation]
+    guard entry.ended == 1 else { return fail("operation \(operation) ended \(entry.ended) times") }
+    let first = entry.statuses.first { $0 != 0 }.map(Self.code)
+    // A reset may have come before the first error was reaped, or after the last success was.
+    let isRight = result.code == first || entry.wasReset && result.code == .reset
+    guard isRight else {
+      return fail(
+        "operation \(operation) ended with \(result.code.map { "\($0)" } ?? "success"); its bios "
+          + "had statuses \(entry.statuses)\(entry.wasReset ? ", then a reset" : "")")
+    }
+    let bytes = result.code == nil ? entry.byteCount : 0
+    guard result.byteCount == bytes else {
+      return fail("operation \(operation) has \(result.byteCount) bytes, not \(bytes)")
+    }
+  }
+
+  private static func code(_ status: UInt8) -> VBlkError.Code {
+    status == 2 ? .unsupported : .ioError
+  }
+
+  /// What is left at the end of a run.
+  mutating func finish() {
+    for (index, entry) in entries.enumerated() where entry.isSubmitted && entry.ended != 1 {
+      fail("operation \(index) ended \(entry.ended) times")
+    }
+  }
+}
