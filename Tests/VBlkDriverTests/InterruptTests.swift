@@ -104,6 +104,58 @@ struct InterruptTests {
     #expect(signals(queue.interruptDescriptor) == 1)
   }
 
+  @Test("row 39: neither vectors nor a line: refused to be opened with interrupts, by name")
+  func neither() throws {
+    var script = RecordingFunction.Script()
+    script.interruptVectorCount = 0
+    script.hasInterruptLine = false
+    let (error, function) = try Rig.refusal(script: script, options: { $0.interrupts = true })
+    #expect(error?.code == .unsupported)
+    #expect(error?.remedy.contains("poll it") == true)
+    #expect(function.closes == 1 && function.mapper.mappingCount == 0)
+  }
+
+  @Test("INTx: two queues share the line; each finds its own completion, whoever was woken")
+  func sharedLine() throws {
+    let bench = try bench { $0.interruptVectors = 0 }
+    var one = try bench.device.makeQueue()
+    var two = try bench.device.makeQueue()
+    #expect(one.interruptDescriptor == two.interruptDescriptor)
+    for round in 0..<6 {
+      for tag in 0..<2 as Range<UInt64> {
+        let buffer = try bench.buffer(512)
+        let isQueued: Bool
+        if tag == 0 {
+          if case .queued = one.submitRead(at: 0, into: buffer, tag: 0) {
+            isQueued = true
+          } else {
+            isQueued = false
+          }
+        } else if case .queued = two.submitRead(at: 0, into: buffer, tag: 1) {
+          isQueued = true
+        } else {
+          isQueued = false
+        }
+        #expect(isQueued)
+      }
+      let first = one.armInterrupt()
+      let second = two.armInterrupt()
+      #expect(first && second)
+      let queue = round % 2
+      bench.disk.serve(queue: queue)
+      #expect(signals(one.interruptDescriptor) == 1)
+      one.disarmInterrupt()
+      two.disarmInterrupt()
+      let early = queue == 0 ? one.nextSummary() : two.nextSummary()
+      #expect(early != nil)
+      bench.disk.serve(queue: 1 - queue)
+      let late = queue == 0 ? two.nextSummary() : one.nextSummary()
+      #expect(late != nil)
+      // Nobody had asked any more.
+      #expect(signals(one.interruptDescriptor) == 0)
+    }
+  }
+
   @Test("INTx: the line wakes an armed queue, its cause is read, and it signals again")
   func line() throws {
     let bench = try bench { $0.interruptVectors = 0 }

@@ -21,6 +21,8 @@ final class RecordingFunction: PCIFunction {
     var callsBeforeFailure = Int.max
     /// MSI-X vectors that the function seems to have; nil is the truth.
     var interruptVectorCount: Int?
+    /// Whether the function seems to have an interrupt line; nil is the truth.
+    var hasInterruptLine: Bool?
   }
 
   private struct State {
@@ -118,7 +120,7 @@ final class RecordingFunction: PCIFunction {
   }
 
   var reachesRegions: Bool { inner.reachesRegions }
-  var hasInterruptLine: Bool { inner.hasInterruptLine }
+  var hasInterruptLine: Bool { script.hasInterruptLine ?? inner.hasInterruptLine }
 
   func setInterruptLine(eventfd: CInt?) throws(PCIError) {
     try inner.setInterruptLine(eventfd: eventfd)
