@@ -38,7 +38,7 @@ extension Queue {
 
   /// All slots free, nothing kept, no dio in use, no bounce block out.
   package var isIdle: Bool {
-    dios.indices.allSatisfy { !dios[$0].isActive } && state.keptCount == 0
+    unsafe dios.indices.allSatisfy { !dios[$0].isActive } && state.keptCount == 0
       && state.stalledCount == 0 && state.lockHolders == 0 && freeCount == depth
       && memory.bounce.freeCount == memory.bounce.count
   }

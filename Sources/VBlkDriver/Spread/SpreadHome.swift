@@ -101,7 +101,7 @@ struct SpreadHome: ~Copyable {
   }
 
   /// The memory must be mapped for every device of the group.
-  private func checkMemory(_ source: DioSource, _ count: UInt64) -> VBlkError.Code? {
+  private mutating func checkMemory(_ source: DioSource, _ count: UInt64) -> VBlkError.Code? {
     if let code = queue.checkTranslation(source, count: count) { return code }
     for volume in layout.volumes.dropFirst() where !source.isMapped(by: volume.device) {
       return .foreignMemory
