@@ -80,6 +80,7 @@ def run(filters, defect=None, tables=False, seconds=900):
         output, status = done.stdout.decode("utf-8", "replace"), done.returncode
     except subprocess.TimeoutExpired as late:
         output, status = (late.stdout or b"").decode("utf-8", "replace"), -1
+    output = re.sub(r"\x1b\[[0-9;]*m", "", output)
     passed, failed = set(), set()
     for mark, name in re.findall(r'^(✔|✘|.) +Test "(.*)"(?: with \d+ test cases)? (?:passed|failed)',
                                  output, re.M):

@@ -81,7 +81,7 @@ struct IdentityTests {
     #expect(fields.count == 3)
   }
 
-  @Test("no BAR and no window: refused with the clause")
+  @Test("row 7: no BAR and no window: refused with the clause")
   func neither() throws {
     var script = RecordingFunction.Script()
     // The device structure's capability ends the list.

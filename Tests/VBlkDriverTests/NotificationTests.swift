@@ -90,7 +90,7 @@ struct NotificationTests {
     #expect(rig.function.events == kick)
   }
 
-  @Test("no room for 32 bits, or a place that is not 4-aligned: refused")
+  @Test("row 57: no room for 32 bits, or a place that is not 4-aligned: refused")
   func misplaced() throws {
     // The second capability, at 0x50: length at 12, multiplier at 16.
     for bytes: [Int: UInt8] in [[0x5C: 2], [0x60: 2]] {

@@ -146,7 +146,7 @@ struct QueueResetTests {
     #expect(rig.disk.violations.isEmpty, "\(rig.disk.violations)")
   }
 
-  @Test("other queues go on", arguments: Shape.all)
+  @Test("row 41: other queues go on", arguments: Shape.all)
   func others(shape: Shape) throws {
     let rig = try Rig(
       disk: {
@@ -169,7 +169,7 @@ struct QueueResetTests {
     #expect(two.statistics.resets == 0)
   }
 
-  @Test("without the feature it is refused by name, and so are depths that can't be")
+  @Test("row 41: without the feature it is refused by name, and so are depths that can't be")
   func refusals() throws {
     let plain = try Rig()
     var other = try plain.device.makeQueue()
@@ -193,7 +193,7 @@ struct QueueResetTests {
     do throws(VBlkError) { try queue.reset() } catch { #expect(error.code == .closed) }
   }
 
-  @Test("a common structure without the register: the feature is not accepted")
+  @Test("row 41: a common structure without the register: the feature is not accepted")
   func withoutRegister() throws {
     var script = RecordingFunction.Script()
     // The first capability's length field, 0x40 + 12.
@@ -224,7 +224,7 @@ struct QueueResetTests {
     #expect(done == Ended(tag: 7, bytes: 4096))
   }
 
-  @Test("a device that refuses the new size is reset whole, and runs with the old one")
+  @Test("row 41: a device that refuses the new size is reset whole, and runs with the old one")
   func refusedSize() throws {
     var script = RecordingFunction.Script()
     script.load = { register, _, value in register == .queueSize && value == 4 ? 8 : value }
@@ -244,7 +244,7 @@ struct QueueResetTests {
     #expect(done == Ended(tag: 7, bytes: 4096))
   }
 
-  @Test("rule 10: a missed deadline resets the queue alone", arguments: Shape.all)
+  @Test("row 41, rule 10: a missed deadline resets the queue alone", arguments: Shape.all)
   func deadline(shape: Shape) throws {
     let rig = try Rig(
       disk: {

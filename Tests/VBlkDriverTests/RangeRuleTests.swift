@@ -121,7 +121,7 @@ struct RangeRuleTests {
     #expect(ring.chains(from: 0).map(\.dataBytes) == [48, 48, 48])
   }
 
-  @Test("what a secure erase erases reads as zeroes, and nothing else does", .onEachRing)
+  @Test("row 60: what a secure erase erases reads as zeroes, and nothing else does", .onEachRing)
   func erases() throws {
     let shape = Shape(sectors: 16, segments: 4, alignment: 16)
     let rig = try rig(shape)
@@ -136,7 +136,8 @@ struct RangeRuleTests {
     #expect(bytes[..<8192].allSatisfy { $0 == 0xAB } && bytes[32768...].allSatisfy { $0 == 0xAB })
   }
 
-  @Test("a secure erase of parts of units, or that isn't offered or limited, is refused unsent")
+  @Test(
+    "row 60: a secure erase of parts of units, or that isn't offered or limited, is refused unsent")
   func eraseRefused() throws {
     let rig = try rig(Shape(sectors: 16, segments: 4, alignment: 16))
     var queue = try rig.device.makeQueue()
@@ -165,7 +166,8 @@ struct RangeRuleTests {
   }
 
   @Test(
-    "an operation that the device doesn't know is not asked for again", arguments: Kind.allCases)
+    "row 67: an operation that the device doesn't know is not asked for again",
+    arguments: Kind.allCases)
   func turnedOff(kind: Kind) throws {
     let rig = try rig(Shape(sectors: 16, segments: 4, alignment: 16)) {
       $0.faults = [FaultRule(.status(2), operations: [kind.type])]
@@ -214,7 +216,7 @@ struct RangeRuleTests {
   }
 
   @Test(
-    "a reserved lifetime is a named protocol violation, an absent one unsupported",
+    "row 67: a reserved lifetime is a named protocol violation, an absent one unsupported",
     arguments: [[4, 1, 1], [0, 12, 1], [0, 1, 12], [.max, .max, .max]] as [[UInt16]])
   func reservedLifetime(values: [UInt16]) throws {
     let rig = try Rig(disk: {

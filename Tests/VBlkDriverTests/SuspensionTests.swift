@@ -52,7 +52,7 @@ struct SuspensionTests {
     #expect(rig.disk.violations.isEmpty, "\(rig.disk.violations)")
   }
 
-  @Test("what is in flight stays so, and what was done can be taken")
+  @Test("row 32: what is in flight stays so, and what was done can be taken")
   func inFlight() throws {
     let rig = try rig()
     var queue = try rig.device.makeQueue()
@@ -73,7 +73,7 @@ struct SuspensionTests {
     #expect(atRest)
   }
 
-  @Test("deadlines stand still meanwhile")
+  @Test("row 32: deadlines stand still meanwhile")
   func deadlines() throws {
     let rig = try rig { $0.deadlineNanoseconds = 30_000_000 }
     var queue = try rig.device.makeQueue()
@@ -90,7 +90,7 @@ struct SuspensionTests {
     #expect(ended == Ended(tag: 1, bytes: 4096))
   }
 
-  @Test("a synchronous call is refused by name, as is a second suspension")
+  @Test("row 32: a synchronous call is refused by name, as is a second suspension")
   func refusals() throws {
     let rig = try rig()
     var queue = try rig.device.makeQueue()
@@ -115,7 +115,7 @@ struct SuspensionTests {
     }
   }
 
-  @Test("a device that does not obey is reset, and works")
+  @Test("row 32: a device that does not obey is reset, and works")
   func disobedient() throws {
     var script = RecordingFunction.Script()
     script.store = { register, value in register == .status && value & 16 != 0 ? nil : value }
@@ -138,7 +138,7 @@ struct SuspensionTests {
     #expect(done == Ended(tag: 2, bytes: 4096))
   }
 
-  @Test("a reset or a close ends a suspension; each operation ends once")
+  @Test("row 32: a reset or a close ends a suspension; each operation ends once")
   func resetWhileSuspended() throws {
     for closes in [true, false] {
       let rig = try rig()
@@ -161,7 +161,7 @@ struct SuspensionTests {
     }
   }
 
-  @Test("a capacity that changes meanwhile is told after it")
+  @Test("row 32: a capacity that changes meanwhile is told after it")
   func resized() throws {
     let rig = try rig()
     var queue = try rig.device.makeQueue()
