@@ -94,7 +94,7 @@ row() { # NAME
     prepare
     { echo '. /t/lib.sh'; echo 'set -e'; declare -f guest; echo guest; } >"$name"
     status=0
-    VM_FILES=$cache/programs.cpio VM_FOLDER=files VM_APPEND=$append VM_LOG=$log \
+    VM_CACHE=${boot_cache:-$cache} VM_FILES=$cache/programs.cpio VM_FOLDER=files VM_APPEND=$append VM_LOG=$log \
       VM_SMP=${smp:-2} VM_MEMORY=${memory:-1024} VM_TIMEOUT=${timeout:-240} \
       "$here/qmp.py" "$folder/qmp" "$here/boot.sh" "$name" "${qemu[@]}" \
       -qmp "unix:$folder/qmp,server=on,wait=off" >"$folder/output" 2>&1 || status=$?
