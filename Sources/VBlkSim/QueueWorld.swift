@@ -129,7 +129,10 @@ public final class QueueWorld: World {
     if isStepped, queue.hasUnpublished { events.append(.kick) }
     let hasSeen = !unreaped.isEmpty
     if hasSeen { events.append(.reap) }
-    if isStepped, hasSeen || queue.keptCount > 0 || queue.hasStalled || !queue.isRunning {
+    // What waits is tried again by each look; a look for it alone is fair only where nobody else acts.
+    let isAlone = requests.isEmpty && !queue.hasUnpublished
+    let hasWork = hasSeen || queue.keptCount > 0 || !queue.isRunning
+    if isStepped, hasWork || queue.hasStalled && isAlone {
       events.append(.next)
     }
     if resetsLeft > 0, isUnfinished { events.append(.reset) }
@@ -410,7 +413,10 @@ public final class QueueWorld: World {
     if let touched = queue.touchedPoison() { ledger.fail(touched) }
     queue.poison()
     if steps > 50 * (2 + scenario.requests.count) * (1 + scenario.depth) {
-      ledger.fail("no end after \(steps) steps")
+      ledger.fail(
+        "no end after \(steps) steps: \(possible().last.map { "\($0)" } ?? "none") again and again, "
+          + "\(queue.inFlight) in flight, \(queue.keptCount) kept, "
+          + "\(queue.hasStalled ? "" : "none ")stalled, \(queue.isRunning ? "" : "not ")running")
     }
   }
 
@@ -429,7 +435,8 @@ public final class QueueWorld: World {
   /// Brings the world to rest from wherever it is.
   private func settle() throws {
     resetsLeft = 0
-    for _ in 0..<1000 where !queue.isIdle {
+    // A reset that nobody has followed yet is left to nobody.
+    for _ in 0..<1000 where !queue.isIdle || !queue.isRunning {
       queue.kick()
       stage.disk.setFaults([])
       while let handle = stage.disk.fetch(queue: 0) {
