@@ -93,6 +93,7 @@ public enum Scenarios {
       $0.client = .stepped
       $0.deviceSteps = .apart
       $0.statuses = 3
+      $0.resets = 2
     }
   ]
 
