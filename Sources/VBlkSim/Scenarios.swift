@@ -45,13 +45,15 @@ public enum Scenarios {
       $0.statuses = 2
       $0.resets = 1
     },
-    Scenario("kept", [.read(blocks: 1), .read(blocks: 1), .waitForRead(blocks: 3)]).with {
+    Scenario("kept", [.read(blocks: 1), .read(blocks: 1), .read(blocks: 3)]).with {
       $0.depth = 2
       $0.client = .stepped
       $0.statuses = 2
       $0.resets = 1
     },
-    Scenario("kept-durable", [.read(blocks: 1), .waitForWrite(blocks: 2), .read(blocks: 1)]).with {
+    Scenario(
+      "kept-durable", [.read(blocks: 1), .write(blocks: 2, isDurable: true), .read(blocks: 1)]
+    ).with {
       $0.depth = 2
       $0.client = .stepped
       $0.statuses = 2
@@ -83,8 +85,8 @@ public enum Scenarios {
     Scenario(
       "crowd",
       [
-        .read(blocks: 7), .partial, .write(blocks: 3, isDurable: true), .waitForRead(blocks: 5),
-        .partial, .flush, .read(blocks: 1), .waitForWrite(blocks: 2),
+        .read(blocks: 7), .partial, .write(blocks: 3, isDurable: true), .read(blocks: 5),
+        .partial, .flush, .read(blocks: 1), .write(blocks: 2, isDurable: false),
       ]
     ).with {
       $0.depth = 4
