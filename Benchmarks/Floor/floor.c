@@ -13,7 +13,8 @@
 //   count ROUNDS          rounds of 32 reads on a null store, and as many of the client alone, for
 //                         callgrind
 //   inline DEPTH SECONDS [memory]     device called by the kick; prints requests a second
-//   threaded DEPTH SECONDS [memory]   device polls on a thread of its own; prints requests a second,
+//   threaded DEPTH SECONDS [memory]   device polls on a thread of its own; prints requests a
+// second,
 //                                     and at depth 1 the median latency in ns
 //   memcpy SECONDS        4 KiB copies at random places of the store, a second
 #define _GNU_SOURCE
@@ -75,7 +76,8 @@ static struct driver {
   uint32_t free_head, tick;
   int32_t free_count;
   uint16_t avail_shadow, avail_published, last_used;
-  uint16_t place, used_place, held; // packed: where the next goes, the next used one is, a batch began
+  // Packed: where the next goes, where the next used one is, where a batch began.
+  uint16_t place, used_place, held;
   uint16_t avail_bits, used_bits, held_bits, hold;
 } driver __attribute__((aligned(64)));
 
@@ -88,7 +90,8 @@ static struct device {
 // ---- device ----
 
 // The generic request: header, data, status in any of the forms that a driver may use here.
-INLINE uint32_t device_request(const struct desc *table, const struct packed_desc *list, bool in_ring) {
+INLINE uint32_t device_request(const struct desc *table, const struct packed_desc *list,
+    bool in_ring) {
   uint64_t header = in_ring && list ? list[0].addr : table[0].addr;
   uint64_t data = in_ring && list ? list[1].addr : table[1].addr;
   uint32_t length = in_ring && list ? list[1].len : table[1].len;
@@ -182,7 +185,8 @@ INLINE unsigned serve_packed(struct format f) {
 
 static uint8_t *pool; // the arena of buffers
 
-// One descriptor at the next place; a batch's first one is held back by its AVAIL bit until the kick.
+// One descriptor at the next place; a batch's first one is held back by its AVAIL bit until the
+// kick.
 INLINE void add_descriptor(uint64_t address, uint64_t word) {
   struct packed_desc *d = &packed[driver.place];
   d->addr = address;
@@ -197,7 +201,8 @@ INLINE void add_descriptor(uint64_t address, uint64_t word) {
 NOINLINE static void add_three_at_end(uint64_t header, uint64_t data, uint64_t word) {
   add_descriptor(header, (word & 0xFFFF00000000) | 16 | (uint64_t)NEXT << 48);
   add_descriptor(data, word);
-  add_descriptor(header + offsetof(struct area, status), (word & 0xFFFF00000000) | 1 | (uint64_t)WRITE << 48);
+  add_descriptor(header + offsetof(struct area, status),
+      (word & 0xFFFF00000000) | 1 | (uint64_t)WRITE << 48);
 }
 
 INLINE void add_packed(struct format f, uint16_t id, uint64_t data, uint16_t data_flags) {
@@ -226,7 +231,8 @@ INLINE void add_packed(struct format f, uint16_t id, uint64_t data, uint16_t dat
 INLINE bool driver_submit(struct format f, bool validated, bool write, uint64_t offset,
                           uint8_t *buffer, uint64_t tag) {
   if (validated) {
-    if (!LIKELY(((offset | BLOCK) & (SECTOR - 1)) == 0 && BLOCK - 1 < driver.max_bytes)) return false;
+    if (!LIKELY(((offset | BLOCK) & (SECTOR - 1)) == 0 && BLOCK - 1 < driver.max_bytes)) return
+        false;
     if (!LIKELY(offset <= driver.capacity - BLOCK && driver.free_count > 0)) return false;
     if (!LIKELY((uint64_t)buffer - driver.arena_first < driver.arena_bytes)) return false;
   }
@@ -345,7 +351,8 @@ INLINE uint16_t driver_look(struct format f, bool validated) {
 }
 
 static void setup(struct format f) {
-  pool = mmap(NULL, SLOTS * BLOCK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE,
+  pool = mmap(NULL, SLOTS * BLOCK, PROT_READ | PROT_WRITE,
+      MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE,
               -1, 0);
   driver.capacity = store_bytes;
   driver.max_bytes = 1 << 20;
@@ -393,7 +400,8 @@ INLINE uint64_t next_offset(void) {
 INLINE void fill(struct format f, bool validated) {
   while (client.count > 0) {
     uint64_t offset = next_offset();
-    if (!driver_submit(f, validated, false, offset, client.buffers[client.count - 1], offset)) abort();
+    if (!driver_submit(f, validated, false, offset, client.buffers[client.count - 1],
+        offset)) abort();
     client.count--;
   }
 }
@@ -464,7 +472,8 @@ static void pin(int cpu) {
     }                                                                                              \
     return done;                                                                                   \
   }
-#define DEFINE_BOTH(name, p, i) DEFINE(name, p, i, false, _trusting) DEFINE(name, p, i, true, _validated)
+#define DEFINE_BOTH(name, p, i) DEFINE(name, p, i, false, _trusting) DEFINE(name, p, i, true, \
+  _validated)
 FORMATS(DEFINE_BOTH)
 
 static const struct entry {
@@ -473,10 +482,18 @@ static const struct entry {
   void (*round[2])(void);
   uint64_t (*loop[2])(double, bool, uint64_t *, uint64_t);
 } entries[] = {
-    {"split-direct", {false, false}, {driver_round_split_direct_trusting, driver_round_split_direct_validated}, {loop_split_direct_trusting, loop_split_direct_validated}},
-    {"split-indirect", {false, true}, {driver_round_split_indirect_trusting, driver_round_split_indirect_validated}, {loop_split_indirect_trusting, loop_split_indirect_validated}},
-    {"packed-direct", {true, false}, {driver_round_packed_direct_trusting, driver_round_packed_direct_validated}, {loop_packed_direct_trusting, loop_packed_direct_validated}},
-    {"packed-indirect", {true, true}, {driver_round_packed_indirect_trusting, driver_round_packed_indirect_validated}, {loop_packed_indirect_trusting, loop_packed_indirect_validated}},
+    {"split-direct", {false, false}, {driver_round_split_direct_trusting,
+        driver_round_split_direct_validated}, {loop_split_direct_trusting,
+            loop_split_direct_validated}},
+    {"split-indirect", {false, true}, {driver_round_split_indirect_trusting,
+        driver_round_split_indirect_validated}, {loop_split_indirect_trusting,
+            loop_split_indirect_validated}},
+    {"packed-direct", {true, false}, {driver_round_packed_direct_trusting,
+        driver_round_packed_direct_validated}, {loop_packed_direct_trusting,
+            loop_packed_direct_validated}},
+    {"packed-indirect", {true, true}, {driver_round_packed_indirect_trusting,
+        driver_round_packed_indirect_validated}, {loop_packed_indirect_trusting,
+            loop_packed_indirect_validated}},
 };
 
 static void *device_thread(void *argument) {
@@ -495,7 +512,8 @@ static int ascending(const void *a, const void *b) {
 }
 
 static void use_memory(void) {
-  store = mmap(NULL, store_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE,
+  store = mmap(NULL, store_bytes, PROT_READ | PROT_WRITE,
+      MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE,
                -1, 0);
   memset(store, 1, store_bytes);
 }
@@ -518,7 +536,8 @@ int main(int argc, char **argv) {
   for (unsigned i = 0; argc >= 5 && i < 4; i++)
     if (!strcmp(entries[i].name, argv[1])) e = &entries[i];
   if (!e) {
-    fprintf(stderr, "usage: floor FORMAT VALIDATED count ROUNDS | inline|threaded DEPTH SECONDS [memory]\n");
+    fprintf(stderr,
+        "usage: floor FORMAT VALIDATED count ROUNDS | inline|threaded DEPTH SECONDS [memory]\n");
     return 64;
   }
   int validated = atoi(argv[2]) != 0;

@@ -43,7 +43,8 @@ extension Device {
       for index in control.isSwept.indices { control.isSwept[index] = !control.isHandedOut[index] }
       let epoch = epochWord.load(ordering: .acquiring) &+ 1
       epochWord.store(epoch & ~Self.suspendedBit, ordering: .releasing)
-      // Not before: what was swept before this reset must not restart the device in the midst of it.
+      // Not before: what was swept before this reset must not restart the device in the midst of
+      // it.
       let stopped = confirmed ? Phase.stopped : .dead
       phase.store(stopped.rawValue, ordering: .releasing)
     }
@@ -73,7 +74,8 @@ extension Device {
     restart { !$0.isSwept.contains(false) && !$0.isClosed }
   }
 
-  /// Brings the device up again with the features, limits and queues that it had, if it stands still
+  /// Brings the device up again with the features, limits and queues that it had, if it stands
+  /// still
   /// and it is time. Both are looked at under the lock that a stop moves the epoch under: else the
   /// word of one epoch restarts the device in the next.
   private func restart(if isTime: (borrowing Control) -> Bool) {

@@ -29,7 +29,8 @@ public struct Explorer {
   ///
   /// - Parameters:
   ///   - limit: Schedules at most.
-  ///   - hashing: Whether to stop a run at a state that was met before; then what is walked is every
+  ///   - hashing: Whether to stop a run at a state that was met before; then what is walked is
+  /// every
   ///     state, and every step out of it.
   /// - Returns: The counts, and the first violation.
   /// - Throws: What the world throws.

@@ -5,8 +5,10 @@ import Virtio
 
 /// One queue, its owner, and a device in steps.
 ///
-/// Oracles, after every step: each operation ends exactly once with the result of its bios' statuses
-/// (``QueueLedger``); nobody writes to a buffer that was given back, and the device reaches only what
+/// Oracles, after every step: each operation ends exactly once with the result of its bios'
+/// statuses
+/// (``QueueLedger``); nobody writes to a buffer that was given back, and the device reaches only
+/// what
 /// is mapped; one doorbell where there was something to show, none otherwise; a bounded number of
 /// steps, and always a way on while something is in flight; free records are poisoned, and the
 /// queue's books are right.
@@ -135,7 +137,8 @@ public final class QueueWorld: World {
     }
     let hasSeen = !unreaped.isEmpty
     if hasSeen { events.append(.reap) }
-    // What waits is tried again by each look; a look for it alone is fair only where nobody else acts.
+    // What waits is tried again by each look; a look for it alone is fair only where nobody else
+    // acts.
     let isAlone = requests.isEmpty && !queue.hasUnpublished
     let hasWork = hasSeen || queue.keptCount > 0 || !queue.isRunning
     if isStepped, hasWork || queue.hasStalled && isAlone {
@@ -145,7 +148,8 @@ public final class QueueWorld: World {
     return events
   }
 
-  /// An operation that is refused as busy would be tried for ever: it waits until there is a credit.
+  /// An operation that is refused as busy would be tried for ever: it waits until there is a
+  /// credit.
   private var maySubmit: Bool {
     scenario.requests[submitted].isAwaited || queue.inFlight + queue.keptCount < scenario.depth
   }
@@ -355,7 +359,8 @@ public final class QueueWorld: World {
     ledger.end(index, result)
   }
 
-  /// A call that waits: the device acts, by the schedule, whenever the caller has looked in vain for
+  /// A call that waits: the device acts, by the schedule, whenever the caller has looked in vain
+  /// for
   /// long.
   private func wait(_ index: Int) throws {
     ledger.entries[index].isSubmitted = true
@@ -422,7 +427,8 @@ public final class QueueWorld: World {
     queue.poison()
     if steps > 50 * (2 + scenario.requests.count) * (1 + scenario.depth) {
       ledger.fail(
-        "no end after \(steps) steps: \(possible().last.map { "\($0)" } ?? "none") again and again, "
+        "no end after \(steps) steps: \(possible().last.map { "\($0)" } ?? "none") again and "
+          + "again, "
           + "\(queue.inFlight) in flight, \(queue.keptCount) kept, "
           + "\(queue.hasStalled ? "" : "none ")stalled, \(queue.isRunning ? "" : "not ")running")
     }

@@ -1,6 +1,7 @@
 /// The scenarios that are walked, by name.
 public enum Scenarios {
-  /// One queue, a dio of `bios`, all submitted at first: facts of combinatorics, so that a count that
+  /// One queue, a dio of `bios`, all submitted at first: facts of combinatorics, so that a count
+  /// that
   /// differs is a step that was lost.
   public static func bios(_ count: Int) -> Scenario {
     Scenario("bios-\(count)", [.read(blocks: count)])

@@ -1,4 +1,5 @@
-/// A schedule: the choices made, one small number each. A run asks ``choose(_:)`` wherever there are
+/// A schedule: the choices made, one small number each. A run asks ``choose(_:)`` wherever there
+/// are
 /// several ways on; the same numbers give the same run.
 ///
 /// Depth first, a run is replayed from a prefix, and then the last choice that can still grow is
@@ -91,8 +92,10 @@ public struct Schedule: CustomStringConvertible {
   public var description: String { path.map(String.init).joined(separator: " ") }
 }
 
-/// A random scheduler after PCT (Burckhardt and others, 2010): each actor has a priority, the highest
-/// of those that can go on goes on, and at a few random steps the priorities change. A bug that needs
+/// A random scheduler after PCT (Burckhardt and others, 2010): each actor has a priority, the
+/// highest
+/// of those that can go on goes on, and at a few random steps the priorities change. A bug that
+/// needs
 /// d changes is found with a probability that has a lower bound.
 struct Priorities {
   private var generator: SplitMix

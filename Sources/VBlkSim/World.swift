@@ -21,7 +21,8 @@ public enum RunEnd: Equatable, Sendable {
   case violation(String)
 }
 
-/// A hash of a state: FNV-1a over its words. Two states with one hash are taken for one; of a million
+/// A hash of a state: FNV-1a over its words. Two states with one hash are taken for one; of a
+/// million
 /// states, by chance, two have one in 37 million searches.
 public struct Fingerprint {
   /// The hash of what was added.

@@ -366,7 +366,8 @@ struct SpreadTests {
     }
   }
 
-  // With RING_RESET a late operation resets its queue alone, whose slots are all free then: one that
+  // With RING_RESET a late operation resets its queue alone, whose slots are all free then: one
+  // that
   // was kept for a FLUSH was handed out twice.
   @Test("T37 reset-in-flight, spread: a reset of home's queue alone gives the FLUSH's slot back")
   func queueReset() throws {

@@ -69,7 +69,7 @@ import Virtio
       configuration.sizeMax = 4096
       configuration.readOnly = true
       configuration.extra = EmulatedDisk.Configuration.onRequest
-      if name == "ZONED" { configuration.zones = .hostManaged }
+      if name == "ZONED" { configuration.zones = .hostAware }
       let full = configuration.offered
       try configuration.withhold(
         named: name.lowercased().map { $0 == "_" ? "-" : String($0) }.joined())

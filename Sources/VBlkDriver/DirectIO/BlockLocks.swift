@@ -16,7 +16,8 @@ final class BlockLocks: Sendable {
 
   private func bucket(_ block: UInt64) -> Bucket { buckets[Int(block % Self.bucketCount)] }
 
-  /// Locks both blocks, or neither. The lower bucket is asked for first: two that try again and again
+  /// Locks both blocks, or neither. The lower bucket is asked for first: two that try again and
+  /// again
   /// would else refuse each other for ever, each with one of the other's in hand.
   func tryLock(_ blocks: BlockPair) -> Bool {
     let first = blocks.first % Self.bucketCount

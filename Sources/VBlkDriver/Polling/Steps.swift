@@ -12,7 +12,8 @@ extension Queue {
     return true
   }
 
-  /// Counts polls from 0 on: one in so many takes the slow path, which is to be at the same place in
+  /// Counts polls from 0 on: one in so many takes the slow path, which is to be at the same place
+  /// in
   /// each run.
   package mutating func restartPolls() { counters.polls = 0 }
 

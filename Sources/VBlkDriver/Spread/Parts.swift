@@ -68,7 +68,8 @@ extension Queue {
     freeDio(index)
   }
 
-  /// Gives back the slot of a FLUSH that will not be; a reset does so too, for its ring begins anew.
+  /// Gives back the slot of a FLUSH that will not be; a reset does so too, for its ring begins
+  /// anew.
   mutating func releaseReservedSlot(_ index: UInt32) {
     guard dios[index].heldSlot != BioRecord.none else { return }
     state.reservedCount -= 1
