@@ -62,7 +62,7 @@ extension EmulatedDisk {
   /// - Parameters:
   ///   - address: Of an emulated device.
   ///   - options: How the driver will run it: the disk has room for its queues and their depth.
-  ///   - onBreach: As for ``Device/open(_:options:onBreach:)``.
+  ///   - onBreach: As for `Device.open(_:options:onBreach:)`.
   /// - Throws: `VBlkError` for another device's address, and what no disk can be.
   public convenience init(
     _ address: DeviceAddress, options: DeviceOptions = DeviceOptions(),
