@@ -267,8 +267,7 @@ def main():
     bench = Bench(words[0], words[1], "--quick" in sys.argv)
     result = {}
     for name in words[2:] or TABLES:
-        result[name] = getattr(bench, name.replace("-", "_"))() if name != "in-process" \
-            else bench.in_process()
+        result[name] = getattr(bench, name.replace("-", "_"))()
     bench.write()
     if "in-process" in result and "threaded" in result:
         one = next(r for r in result["in-process"] if r[0] == "split-indirect")

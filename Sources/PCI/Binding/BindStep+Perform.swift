@@ -5,6 +5,8 @@ extension BindStep {
   /// The longest a step may take. Unbinding a function that somebody holds waits in the kernel for
   /// as long as it's held: the wait is a child's, and is given up after this.
   static let millisecondsMax = 30_000
+  /// The longest that a child which was killed is waited for.
+  private static let millisecondsAfterKill = 1_000
 
   private static let commandOffset = 4
 
@@ -31,10 +33,22 @@ extension BindStep {
     }
   }
 
-  /// What a child ended with; ETIMEDOUT where it doesn't end, and is left to its wait.
+  /// What a child ended with; ETIMEDOUT where it doesn't end.
   private func end(
     of child: pid_t, _ millisecondsMax: Int
   ) throws(BindStepFailure) -> CInt {
+    if let status = try wait(for: child, millisecondsMax) { return status }
+    // Waits that a signal ends are over with it, and the child is taken; one that no signal ends is
+    // left to the kernel, and the child to whoever takes it when this process has gone.
+    kill(child, SIGKILL)
+    _ = try wait(for: child, Self.millisecondsAfterKill)
+    throw failure(ETIMEDOUT)
+  }
+
+  /// A child's status, EINTR where a signal ended it; nil where it didn't end in time.
+  private func wait(
+    for child: pid_t, _ millisecondsMax: Int
+  ) throws(BindStepFailure) -> CInt? {
     for _ in 0..<millisecondsMax {
       var status: CInt = 0
       let ended = unsafe waitpid(child, &status, WNOHANG)
@@ -44,7 +58,7 @@ extension BindStep {
       guard ended == 0 || errno == EINTR else { throw failure(errno) }
       _ = poll(nil, 0, 1)
     }
-    throw failure(ETIMEDOUT)
+    return nil
   }
 
   private func failure(_ errno: CInt) -> BindStepFailure {

@@ -126,7 +126,7 @@ extension Queue {
     return 1 + (operation.deviceWrites ? records[id].byteCount : operation.answerByteCount)
   }
 
-  private mutating func usedElement() -> (id: UInt32, length: UInt32)? {
+  mutating func usedElement() -> (id: UInt32, length: UInt32)? {
     if isInOrder { return elementInOrder() }
     guard isPacked else { return ring.usedElement(at: lastUsed) }
     let word = packed.nextWord
@@ -134,7 +134,7 @@ extension Queue {
   }
 
   /// Goes on by one used entry, or by all descriptors of a packed ring that the chain took.
-  private mutating func stepUsed(_ id: UInt32) {
+  mutating func stepUsed(_ id: UInt32) {
     lastUsed &+= 1
     if isInOrder { usedSeen = lastUsed }
     guard isPacked else { return }

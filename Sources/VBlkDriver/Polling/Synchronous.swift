@@ -187,26 +187,13 @@ extension Queue {
   /// Reaps a plain bio that is waited for, where it is the next used one and succeeded.
   @inline(__always)
   private mutating func reapAlone(_ head: UInt32) -> Bool {
-    let id: UInt32
-    let length: UInt32
-    if isPacked {
-      let word = packed.nextWord
-      guard packed.isUsed(word) else { return false }
-      (id, length) = PackedRing.usedElement(word)
-    } else {
-      (id, length) = ring.usedElement(at: lastUsed)
-    }
-    guard id == head, UInt64(length) == records[head].expected, requests[head].status == 0 else {
-      return false
-    }
-    if isPacked { packed.stepPlain() }
-    lastUsed &+= 1
+    guard let (id, length) = usedElement(), id == head,
+      UInt64(length) == records[head].expected, requests[head].status == 0
+    else { return false }
+    stepUsed(head)
     counters.bytes &+= UInt64(records[head].byteCount)
     records[head].count.store(0, ordering: .relaxed)
-    records[head].expected = BioRecord.never
-    records[head].next = freeHead
-    freeHead = head
-    freeCount &+= 1
+    freeSlot(head)
     return true
   }
 
