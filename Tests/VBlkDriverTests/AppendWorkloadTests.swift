@@ -20,7 +20,7 @@ struct AppendWorkloadTests {
     "T64 bugzilla-242116: a reader behind an appending writer, never short, never stale",
     arguments: WorkloadStore.allCases, Adversary.allCases)
   func follow(store: WorkloadStore, adversary: Adversary) throws {
-    let rounds = store == .memory && adversary == .reorders ? 10_000 : 2_000
+    let rounds = store == .memory && adversary == .reorders ? 100_000 : 2_000
     let bench = try store.bench(bytes: UInt64(rounds * Self.blockBytes), queues: 2) {
       $0.segMax = 1
       $0.sizeMax = 1024

@@ -70,4 +70,28 @@ struct QueueScheduleTests {
     #expect(try count(scenario) == polledOne)
     #expect(try count(scenario.with { $0.reaps = .all }) == polledAll)
   }
+
+  @Test(
+    "every state of cursors, full rings, FLUSH, kept Completions, locks and resets",
+    arguments: Scenarios.explored)
+  func closed(scenario: Scenario) throws {
+    let report = try Explorer(try QueueWorld(scenario)).walk(limit: 2000, hashing: true)
+    if let violation = report.violation {
+      Issue.record(
+        "\(violation.message); vblk simulate \(scenario.name) --schedule '\(violation.schedule)'")
+    }
+  }
+
+  @Test("random schedules by priorities", arguments: Scenarios.sampled)
+  func sampled(scenario: Scenario) throws {
+    let seed: UInt64 = 1
+    let report = try Explorer(try QueueWorld(scenario)).sample(200, seed: seed)
+    if let violation = report.violation {
+      Issue.record(
+        """
+        \(violation.message); seed \(seed); \
+        vblk simulate \(scenario.name) --schedule '\(violation.schedule)'
+        """)
+    }
+  }
 }

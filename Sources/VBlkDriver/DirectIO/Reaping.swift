@@ -126,6 +126,7 @@ extension Queue {
     return 1 + (operation.deviceWrites ? records[id].byteCount : operation.answerByteCount)
   }
 
+  @inline(__always)
   mutating func usedElement() -> (id: UInt32, length: UInt32)? {
     if isInOrder { return elementInOrder() }
     guard isPacked else { return ring.usedElement(at: lastUsed) }
@@ -134,6 +135,7 @@ extension Queue {
   }
 
   /// Goes on by one used entry, or by all descriptors of a packed ring that the chain took.
+  @inline(__always)
   mutating func stepUsed(_ id: UInt32) {
     lastUsed &+= 1
     if isInOrder { usedSeen = lastUsed }
