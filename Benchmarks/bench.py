@@ -112,17 +112,6 @@ class Bench:
                   "line ns"], rows, kept)
         return rows
 
-    def memory(self):
-        taken, trips = self.paired(
-            vblk=lambda: self.ours("emu:256M", "--iodepth", 32)[0],
-            validated=lambda: self.floor("split-indirect", True, "inline", 32, "memory")[0],
-            memcpy=lambda: float(run([self.floor_binary, "memcpy", str(self.seconds)])))
-        ours, floor, copy = (median(taken[k]) for k in ("vblk", "validated", "memcpy"))
-        self.add("memory", "4 KiB random reads that are copied, one thread (M IOPS)",
-                 ["vblk", "C ring", "memcpy alone", "of memcpy"],
-                 [[mega(ours), mega(floor), mega(copy), round(ours / copy, 2)]],
-                 {**taken, "roundtrip_ns": trips})
-
     def against(self, name, title, axis, values, sample):
         rows, kept = [], {}
         for value in values:
@@ -257,7 +246,7 @@ def text(value):
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-TABLES = ["in-process", "threaded", "memory", "depth", "block-size", "ring-size", "queues", "copy"]
+TABLES = ["in-process", "threaded", "depth", "block-size", "ring-size", "queues", "copy"]
 
 
 def main():
