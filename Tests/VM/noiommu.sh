@@ -15,7 +15,7 @@ esac
 package=$(basename "$cache"/deb/linux-image-"$version"_*.deb | cut -d_ -f2)
 
 "$here/../../.ci/deps" "linux-headers-$version" make gcc
-(cd "$cache/deb" && apt-get -qq -o APT::Sandbox::User=root download "linux-source-6.1=$package")
+(cd "$cache/deb" && apt-get -qq -o APT::Sandbox::User=root -o Acquire::Retries=3 download "linux-source-6.1=$package")
 build=$(mktemp -d "$cache/build.XXXXXX")
 trap 'rm -rf "$build"' EXIT
 # Through pipes: the whole source would be 1.3 GB on disk, and a few files are needed.
