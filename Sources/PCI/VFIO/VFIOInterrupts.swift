@@ -120,7 +120,7 @@ final class VFIOInterrupts: Sendable {
   /// Lets the line signal again. A function that is gone has none to be let.
   func unmaskLine() { _ = chio_vfio_unmask_irq(device.descriptor, Self.line) }
 
-  /// Disconnects all; the kernel does so with the line as the device's file closes. May be repeated.
+  /// Disconnects all; the kernel lets go of the line as the device closes. May be repeated.
   func close() {
     connected.withLock { connected in
       guard let inUse = connected else { return }

@@ -62,7 +62,7 @@ guest() {
   until_true has
   examine 2 vblk doctor "$modern"
   finding fail D04 "group $group is held by PID $! (sleep)" "kill $!"
-  refused 75 "EBUSY.*(D04)" vblk info "pci:$modern"
+  refused 75 "EBUSY.*process $! (sleep) (D04)" vblk info "pci:$modern"
   refused 75 "process $! (sleep).*(D04)" vblk unbind "$modern"
   kill $!
   wait $! || true

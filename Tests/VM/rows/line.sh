@@ -24,6 +24,7 @@ guest() {
   address=$(disk 2)
   bind_to "$address" uio_pci_generic
   vm-guest wake "$address" 200
+  vblk bench "pci:$address" --wait interrupt --rw randread --iodepth 1 --runtime 2s
   echo "counted $(cat "$pci/devices/$address/uio/uio0/event")"
 }
 
