@@ -27,5 +27,8 @@ ccflags-y += -DCONFIG_VFIO_NOIOMMU=1
 obj-m += vfio.o
 vfio-y := vfio_main.o iova_bitmap.o container.o
 MAKE
-make -s -C "/usr/src/linux-headers-$version" M="$build" modules >&2
+make -s -C "/usr/src/linux-headers-$version" M="$build" modules >"$build/log" 2>&1 || {
+  cat "$build/log" >&2
+  exit 1
+}
 strip -g -o "$cache/vfio-noiommu.ko" "$build/vfio.ko"

@@ -54,7 +54,7 @@ guest_program() {
   for name in "${names[@]}"; do
     grep -q vm-guest "$here/rows/$name.sh" || continue
     [ -z "${VM_GUEST:-}" ] || { realpath "$VM_GUEST"; return; }
-    local build=(swift build -c release --static-swift-stdlib --package-path "$here/Guest"
+    local build=(swift build -q -c release --static-swift-stdlib --package-path "$here/Guest"
       --scratch-path "$cache/swift")
     "${build[@]}" >&2
     echo "$("${build[@]}" --show-bin-path)/VMGuest"
