@@ -11,7 +11,7 @@ struct DeviceSegment {
 /// A plain chain is header, one data segment, status. With INDIRECT_DESC it is a table of the
 /// slot's own, without it a triple of ring descriptors; only the data descriptor changes from
 /// request to request. A chain of another shape uses the slot's long table, or triples lent by free
-/// slots, and ``prewrite(_:)`` restores the slot afterwards. All writes; nothing is ever read back.
+/// slots, and ``restore(_:)`` makes the slot plain again. All writes; nothing is ever read back.
 ///
 /// In a packed ring, and with IN_ORDER, a request's descriptors are written anew at the ring's next
 /// positions, so that only tables can be prewritten; slots are lent all the same, for the positions
@@ -29,18 +29,32 @@ extension QueueMemory {
     if layout.isIndirect { pointRing(head, to: chain) }
   }
 
+  /// Makes the slot's chain plain again after one of another shape. A long table has left the plain
+  /// one as it was.
+  func restore(_ head: UInt32) {
+    if layout.isIndirect { pointRing(head, to: requests[head].table) } else { prewrite(head) }
+  }
+
   /// Writes a chain of `segments` data segments, none or several, into the slot's long table.
   ///
   /// - Returns: The table.
   @discardableResult
   func writeTable(_ head: UInt32, segments: Int, _ operation: Operation) -> DescriptorTable {
     let table = longTable(head).part(at: 0, count: segments + 2)
+    let scratch = scratch
+    let isPacked = layout.isPacked
+    let deviceWrites = operation.deviceWrites
     store(headerDescriptor(head, next: 1), in: table, at: 0)
-    for index in 0..<segments {
-      store(
-        dataDescriptor(
-          scratch[index], deviceWrites: operation.deviceWrites, next: UInt16(index + 2)),
-        in: table, at: index + 1)
+    var index = 0
+    while index < segments {
+      let descriptor = dataDescriptor(
+        scratch[index], deviceWrites: deviceWrites, next: UInt16(truncatingIfNeeded: index &+ 2))
+      index &+= 1
+      if isPacked {
+        table.store(packed: descriptor, at: index)
+      } else {
+        table.store(descriptor, at: index)
+      }
     }
     store(tailDescriptor(head, operation), in: table, at: segments + 1)
     pointRing(head, to: table)

@@ -20,7 +20,7 @@ struct DescriptorTable {
 
   func store(_ descriptor: Descriptor, at index: Int) {
     assert(index >= 0 && index < count, "descriptor \(index) of a table of \(count)")
-    unsafe (run.base + SplitLayout.descriptorStride * index)
+    unsafe (run.base + SplitLayout.descriptorStride &* index)
       .storeBytes(of: descriptor, as: Descriptor.self)
   }
 
@@ -31,7 +31,7 @@ struct DescriptorTable {
     let entry = PackedDescriptor(
       address: descriptor.address, length: descriptor.length, id: 0,
       flags: descriptor.flags.intersection(.write))
-    unsafe (run.base + PackedLayout.descriptorStride * index)
+    unsafe (run.base + PackedLayout.descriptorStride &* index)
       .storeBytes(of: entry, as: PackedDescriptor.self)
   }
 
