@@ -99,24 +99,27 @@ extension Queue {
   mutating func addStraight(_ index: UInt32, _ block: BlockReference) {
     // One of two, for all that depends on it.
     let operation: Operation = dios[index].operation == .read ? .read : .write
-    let end = dios[index].start &+ dios[index].byteCount
-    var place = dios[index].place
-    var left = dios[index].remaining
-    var bios: UInt32 = 0
-    repeat {
-      let count = min(left & ~blockMask, limits.maxPlainBytes)
-      let head = takeSlot(for: index)
+    let blocks = ~blockMask
+    let most = limits.maxPlainBytes
+    let first = dios[index].position
+    let source = block.deviceAddress &+ UInt64(truncatingIfNeeded: dios[index].place.offset)
+    let all = dios[index].remaining
+    var done: UInt64 = 0
+    var bios: UInt32 = 1
+    var head = takeSlot(for: index)
+    while true {
+      let count = min((all &- done) & blocks, most)
       fill(
-        head, operation, dio: index, position: end &- left,
-        UInt32(truncatingIfNeeded: count))
-      addChain(
-        head, address: block.deviceAddress &+ UInt64(truncatingIfNeeded: place.offset),
-        count: count, deviceWrites: operation == .read)
-      place.offset &+= Int(truncatingIfNeeded: count)
-      left &-= count
+        head, operation, dio: index, position: first &+ done, UInt32(truncatingIfNeeded: count))
+      addChain(head, address: source &+ done, count: count, deviceWrites: operation == .read)
+      done &+= count
+      guard (all &- done) & blocks != 0, hasSlot else { break }
+      head = takeSlot()
       bios &+= 1
-    } while left > blockMask && hasSlot
-    countBios(bios, dio: index, consumed: dios[index].remaining &- left, next: place)
+    }
+    var next = dios[index].place
+    next.offset &+= Int(truncatingIfNeeded: done)
+    countBios(bios, dio: index, consumed: done, next: next)
   }
 
   // MARK: - Gathering

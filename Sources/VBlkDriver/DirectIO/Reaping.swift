@@ -258,8 +258,10 @@ extension Queue {
 
   /// What a dio has come to (rule 3): its first error, else its bytes.
   mutating func result(of index: UInt32) -> IOResult {
+    let code = dios[index].code
     return IOResult(
-      byteCount: Int(dios[index].byteCount), code: VBlkError.Code(rawValue: dios[index].code))
+      byteCount: Int(dios[index].byteCount),
+      code: code == 0 ? nil : VBlkError.Code(rawValue: code))
   }
 
   // MARK: - Kept completions

@@ -41,20 +41,14 @@ extension QueueMemory {
   @discardableResult
   func writeTable(_ head: UInt32, segments: Int, _ operation: Operation) -> DescriptorTable {
     let table = longTable(head).part(at: 0, count: segments + 2)
-    let scratch = scratch
-    let isPacked = layout.isPacked
-    let deviceWrites = operation.deviceWrites
     store(headerDescriptor(head, next: 1), in: table, at: 0)
-    var index = 0
-    while index < segments {
-      let descriptor = dataDescriptor(
-        scratch[index], deviceWrites: deviceWrites, next: UInt16(truncatingIfNeeded: index &+ 2))
-      index &+= 1
-      if isPacked {
-        table.store(packed: descriptor, at: index)
-      } else {
-        table.store(descriptor, at: index)
-      }
+    // Above the length stand id and flags in a packed ring's table, else flags and next.
+    let flags: DescriptorFlags = operation.deviceWrites ? .write : []
+    if layout.isPacked {
+      table.store(scratch, count: segments, UInt64(flags.rawValue) << 48, step: 0)
+    } else {
+      let word = UInt64(flags.union(.next).rawValue) << 32 | 2 << 48
+      table.store(scratch, count: segments, word, step: 1 << 48)
     }
     store(tailDescriptor(head, operation), in: table, at: segments + 1)
     pointRing(head, to: table)

@@ -35,6 +35,23 @@ struct DescriptorTable {
       .storeBytes(of: entry, as: PackedDescriptor.self)
   }
 
+  /// Data segments, `count` of them from the second descriptor on, two words each. `above` is what
+  /// stands above the length in the first one's second word; from one to the next it grows by `step`.
+  func store(_ segments: Table<DeviceSegment>, count: Int, _ above: UInt64, step: UInt64) {
+    assert(count < self.count, "\(count) segments in a table of \(self.count)")
+    var above = above
+    var index = 0
+    while index < count {
+      let segment = segments[index]
+      index &+= 1
+      let place = unsafe run.base + SplitLayout.descriptorStride &* index
+      unsafe place.storeBytes(of: segment.address, as: UInt64.self)
+      unsafe place.storeBytes(
+        of: UInt64(segment.byteCount) | above, toByteOffset: 8, as: UInt64.self)
+      above &+= step
+    }
+  }
+
   /// The `count` descriptors from `index` on.
   func part(at index: Int, count: Int) -> DescriptorTable {
     assert(index >= 0 && index + count <= self.count, "descriptors beyond a table's end")
