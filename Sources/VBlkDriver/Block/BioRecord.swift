@@ -6,8 +6,8 @@ public import Synchronization
 ///
 /// A slot is free, then owned, then free again in one reap.
 /// - R1 plain and owned: `expected` is the used length of full success.
-/// - R2 owned by a part: `owner` is a dio's index, and `expected` is the used length of full success
-///   in 32 bits and `part` above them; or `partOfAnyLength`.
+/// - R2 owned by a part: `owner` is a dio's index, and `expected` is the used length of full
+///   success in 32 bits and `part` above them; or `partOfAnyLength`.
 /// - R3 free: `expected` is `never`, which no 32-bit length equals.
 /// - R4 lent to another slot's chain, or kept for a dio that waits: `isLent`, and `expected` is
 ///   `never`.

@@ -65,9 +65,9 @@ struct SegmentStorage {
     return unsafe list.segments[index]
   }
 
-  /// Fills `scratch` with segments from `place` on, each whole and one run for the device, and moves
-  /// `place` behind them: at most `room`, `most` bytes in all and `longest` each. What comes next
-  /// must be looked at more closely.
+  /// Fills `scratch` with segments from `place` on, each whole and one run for the device, and
+  /// moves `place` behind them: at most `room`, `most` bytes in all and `longest` each. What comes
+  /// next must be looked at more closely.
   @inline(__always)
   func gather(
     _ place: inout SourcePlace, to scratch: Table<DeviceSegment>, _ room: Int, _ most: Int,

@@ -94,8 +94,8 @@ extension Queue {
 
   // MARK: - One segment each
 
-  /// Adds bios while whole blocks are left and slots free, of memory that is one run for the device:
-  /// one segment each. What one differs by from the next is in registers.
+  /// Adds bios while whole blocks are left and slots free, of memory that is one run for the
+  /// device: one segment each. What one differs by from the next is in registers.
   mutating func addStraight(_ index: UInt32, _ block: BlockReference) {
     // One of two, for all that depends on it.
     let operation: Operation = dios[index].operation == .read ? .read : .write

@@ -123,10 +123,12 @@ extension Queue {
   }
 
   /// Whether whole blocks that are read or written have nothing to wait for, as on the fast path:
-  /// what fits there but for its size, or its list of segments, needs no other check.
+  /// what fits there but for its size, or its list of segments, needs no other check. A reset that
+  /// was not followed yet is followed first.
   @inline(__always)
   private mutating func isOpen(_ operation: Operation) -> Bool {
     (operation == .read ? maxReadBytes : maxWriteBytes) > 0
+      && device.epochWord.load(ordering: .acquiring) == epoch
   }
 
   /// All checks of an asynchronous submission, a free slot last.

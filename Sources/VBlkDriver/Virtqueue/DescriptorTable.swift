@@ -36,7 +36,8 @@ struct DescriptorTable {
   }
 
   /// Data segments, `count` of them from the second descriptor on, two words each. `above` is what
-  /// stands above the length in the first one's second word; from one to the next it grows by `step`.
+  /// stands above the length in the first one's second word; it grows by `step` from one to the
+  /// next.
   func store(_ segments: Table<DeviceSegment>, count: Int, _ above: UInt64, step: UInt64) {
     assert(count < self.count, "\(count) segments in a table of \(self.count)")
     var above = above
