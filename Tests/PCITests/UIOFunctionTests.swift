@@ -200,6 +200,20 @@ struct FunctionAccessTests {
     #expect(error?.cause.contains("D12") == true)
   }
 
+  @Test("D04: a group that another process has: who it is")
+  func heldGroup() throws {
+    let fake = try FakeFunction()
+    try fake.tree.link("\(FakeTree.function)/iommu_group", to: "../../../kernel/iommu_groups/7")
+    let opening = VFIOOpening(try fake.facts(), group: "7")
+    let busy = FailedCall("open", "/dev/vfio/7", code: EBUSY)
+    #expect(opening.failure(busy).cause.contains("another process"))
+    try fake.tree.process(212, name: "qemu", open: ["\(fake.tree.root)/dev/vfio/7"])
+    let error = opening.failure(busy)
+    #expect(error.code == .busy)
+    #expect(error.cause.contains("EBUSY"))
+    #expect(error.cause.hasSuffix("is held by process 212 (qemu) (D04)"))
+  }
+
   @Test("no BAR: said, with the file that lists none")
   func noBARs() throws {
     let fake = try FakeFunction()

@@ -117,7 +117,7 @@ struct ZoneCommandTests {
     #expect(closed.status == 74 && closed.errors.contains("ZONE_INVALID_CMD"))
   }
 
-  @Test("a write over several zones ends where it should", .timeLimit(.minutes(2)))
+  @Test("a write over several zones ends where it should")
   func overZones() throws {
     let data = try scratch.image("in", byteCount: 20 << 20)
     let wrote = try run("write \(device) in --offset 0")

@@ -89,7 +89,7 @@ struct ZoneRuleTests {
     #expect(none.device.info.limits.zoned == nil)
   }
 
-  @Test("fields that can't be are a refusal with the clause")
+  @Test("row 30: fields that can't be are a refusal with the clause")
   func badFields() throws {
     let fields: [(offset: Int, bytes: [UInt8])] = [
       (72, [0, 0, 0, 0]), (88, [0, 0, 0, 0]), (88, [1, 0, 0, 0]), (88, [0, 6, 0, 0]),
@@ -149,7 +149,7 @@ struct ZoneRuleTests {
     #expect(atRest)
   }
 
-  @Test("a report that lies is a protocol violation with the clause")
+  @Test("row 65: a report that lies is a protocol violation with the clause")
   func lyingReport() throws {
     let rig = try rig { $0.faults = [FaultRule(.lose, operations: [.zoneReport], count: 1)] }
     var queue = try rig.device.makeQueue()
@@ -162,7 +162,7 @@ struct ZoneRuleTests {
     #expect(after.count == 16)
   }
 
-  @Test("a descriptor of a report is held against what the device said of its zones")
+  @Test("row 65: a descriptor of a report is held against what the device said of its zones")
   func descriptors() throws {
     let zoned = try #require(try rig().device.info.limits.zoned)
     func zone(_ bytes: [UInt8]) -> Zone? {
@@ -231,7 +231,7 @@ struct ZoneRuleTests {
     #expect(rig.disk.violations.isEmpty)
   }
 
-  @Test("an append of scattered memory is one request, or too large")
+  @Test("rows 64, 65: an append of scattered memory is one request, or too large")
   func scattered() throws {
     for (segMax, fits) in [(8, true), (4, true), (3, false)] as [(UInt32, Bool)] {
       let rig = try rig(
@@ -305,7 +305,8 @@ struct ZoneRuleTests {
     #expect(fourth.submitZone(.reset, at: 2 * Self.zone, tag: 1) == .refused(.readOnly))
   }
 
-  @Test("a returned sector that isn't in the zone breaks the queue, and the device works again")
+  @Test(
+    "row 65: a returned sector that isn't in the zone breaks the queue, and the device works again")
   func wrongSector() throws {
     let rig = try rig()
     var queue = try rig.device.makeQueue()
@@ -350,7 +351,7 @@ struct ZoneRuleTests {
     #expect(atRest)
   }
 
-  @Test("zones open, close, finish and reset, and the limits are told")
+  @Test("row 65: zones open, close, finish and reset, and the limits are told")
   func management() throws {
     let rig = try rig {
       $0.zones?.maxOpenZones = 1
@@ -386,7 +387,7 @@ struct ZoneRuleTests {
 
   // MARK: - Data
 
-  @Test("a write larger than requests goes in order, whatever the order of completions")
+  @Test("row 65: a write larger than requests goes in order, whatever the order of completions")
   func sequential() throws {
     for order in [CompletionOrder.inOrder, .reversed, .random(seed: 3)] {
       let rig = try rig {
@@ -422,7 +423,7 @@ struct ZoneRuleTests {
     }
   }
 
-  @Test("a host-aware device is written anywhere, unaligned too, on the plain path")
+  @Test("row 65: a host-aware device is written anywhere, unaligned too, on the plain path")
   func hostAware() throws {
     let rig = try rig {
       $0.zones?.model = .hostAware
@@ -439,7 +440,7 @@ struct ZoneRuleTests {
     #expect(zones[0].state == .full && zones[1].writePointer == 3 * Self.zone + 512)
   }
 
-  @Test("a reset of the device ends appends once, and zones stay")
+  @Test("row 19: a reset of the device ends appends once, and zones stay")
   func deviceReset() throws {
     let rig = try rig { $0.mode = .stepped }
     var queue = try rig.device.makeQueue()

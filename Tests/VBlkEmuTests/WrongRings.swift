@@ -216,6 +216,44 @@ extension WrongDriver {
         $0.start(size: 16)
         $0.show($0.request(.read, 0, $0.blocks(2)).pieces)
       }.on { $0.segMax = 1 },
+    ] + zoned(packed)
+  }
+}
+
+extension WrongDriver {
+  /// Wrong requests of zones.
+  private static func zoned(_ packed: Bool) -> [WrongDriver] {
+    func wrong(_ how: String, _ run: @escaping @Sendable (MiniDriver) -> [Piece]) -> WrongDriver {
+      WrongDriver(65, how, packed: packed) {
+        $0.start(size: 16)
+        $0.show(run($0))
+      }.on {
+        $0.zones = ZoneRequestTests.layout
+        $0.zones?.writeGranularity = 4096
+      }
+    }
+    @Sendable func data(_ driver: MiniDriver, _ count: Int) -> Piece {
+      .out(driver.address(driver.allocate(count, 512)), count)
+    }
+    @Sendable func append(_ driver: MiniDriver, _ sector: UInt64, _ count: Int) -> [Piece] {
+      let answer = driver.address(driver.allocate(8))
+      return driver.request(.zoneAppend, sector, [data(driver, count), .into(answer, 8)]).pieces
+    }
+    return [
+      wrong("opens a zone by a sector inside of it") { $0.request(.zoneOpen, 129, []).pieces },
+      wrong("resets a zone beyond the last") { $0.request(.zoneReset, 2048, []).pieces },
+      wrong("resets all zones from a sector on") { $0.request(.zoneResetAll, 64, []).pieces },
+      wrong("reports from beyond the end") {
+        let area = $0.address($0.allocate(128, 64))
+        return $0.request(.zoneReport, 2048, [.into(area, 128)]).pieces
+      },
+      wrong("appends to a sector inside a zone") { append($0, 136, 4096) },
+      wrong("appends part of a granule") { append($0, 128, 512) },
+      wrong("appends more than max_append_sectors") { append($0, 128, 12288) },
+      wrong("writes part of a granule") { $0.request(.write, 128, [data($0, 512)]).pieces },
+      wrong("writes beyond a zone's capacity") {
+        $0.request(.write, 168, [data($0, 8192)]).pieces
+      },
     ]
   }
 }

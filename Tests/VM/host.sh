@@ -33,6 +33,13 @@ image() { # NODE FILE [PROPERTY,...]
   qemu+=(-blockdev "driver=file,filename=$2,node-name=$1,locking=off${3:+,$3}")
 }
 
+# The same, but 100 requests a second: a driver finds nothing done yet, and can sleep.
+slow_image() { # NODE FILE
+  image "$1-fast" "$2"
+  qemu+=(-object "throttle-group,id=$1-group,x-iops-total=100"
+    -blockdev "driver=throttle,node-name=$1,throttle-group=$1-group,file=$1-fast")
+}
+
 # Must come before the devices. 48 bits of address; the default of 39 would do too.
 intel_iommu() {
   append="intel_iommu=on $append"

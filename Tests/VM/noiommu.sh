@@ -15,7 +15,7 @@ esac
 package=$(basename "$cache"/deb/linux-image-"$version"_*.deb | cut -d_ -f2)
 
 "$here/../../.ci/deps" "linux-headers-$version" make gcc
-(cd "$cache/deb" && apt-get -qq -o APT::Sandbox::User=root download "linux-source-6.1=$package")
+(cd "$cache/deb" && apt-get -qq -o APT::Sandbox::User=root -o Acquire::Retries=3 download "linux-source-6.1=$package")
 build=$(mktemp -d "$cache/build.XXXXXX")
 trap 'rm -rf "$build"' EXIT
 # Through pipes: the whole source would be 1.3 GB on disk, and a few files are needed.
@@ -27,5 +27,8 @@ ccflags-y += -DCONFIG_VFIO_NOIOMMU=1
 obj-m += vfio.o
 vfio-y := vfio_main.o iova_bitmap.o container.o
 MAKE
-make -s -C "/usr/src/linux-headers-$version" M="$build" modules >&2
+make -s -C "/usr/src/linux-headers-$version" M="$build" modules >"$build/log" 2>&1 || {
+  cat "$build/log" >&2
+  exit 1
+}
 strip -g -o "$cache/vfio-noiommu.ko" "$build/vfio.ko"

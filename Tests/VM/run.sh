@@ -4,7 +4,8 @@
 #
 #   VM_VBLK    the command to test, build/vblk unless given
 #   VM_GUEST   the program of Tests/VM/Guest, built here unless given
-#   VM_CACHE   the cache, .build-vm unless given; logs are in its folder logs
+#   VM_CACHE   the cache, .build-vm unless given
+#   VM_LOGS    where each row's log goes, build/vm/logs unless given: the guest's console, QMP, proofs
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -43,7 +44,9 @@ done <"$here/rows/list"
 
 "$here/setup.sh"
 cache=$(cd "$VM_CACHE" && pwd)
-mkdir -p "$cache/logs"
+logs=${VM_LOGS:-$root/build/vm/logs}
+mkdir -p "$logs"
+logs=$(cd "$logs" && pwd)
 
 # The guest's program, built where a row that is to run calls it.
 guest_program() {
@@ -51,7 +54,7 @@ guest_program() {
   for name in "${names[@]}"; do
     grep -q vm-guest "$here/rows/$name.sh" || continue
     [ -z "${VM_GUEST:-}" ] || { realpath "$VM_GUEST"; return; }
-    local build=(swift build -c release --static-swift-stdlib --package-path "$here/Guest"
+    local build=(swift build -q -c release --static-swift-stdlib --package-path "$here/Guest"
       --scratch-path "$cache/swift")
     "${build[@]}" >&2
     echo "$("${build[@]}" --show-bin-path)/VMGuest"
@@ -80,7 +83,7 @@ pack
 # A row: variables and functions of its own, in a shell of its own and an empty folder.
 row() { # NAME
   local name=$1 folder attempt status
-  log=$cache/logs/$name.log
+  log=$logs/$name.log
   folder=$cache/row.$name
   . "$here/host.sh"
   . "$here/rows/$name.sh"
@@ -133,12 +136,13 @@ for index in "${!names[@]}"; do
     *)
       result=FAIL
       failed+=("$name")
-      echo "  the last lines of $cache/logs/$name.log:"
-      tail -25 "$cache/logs/$name.log" | sed 's/^/  | /'
+      echo "  the last lines of $logs/$name.log:"
+      tail -25 "$logs/$name.log" | sed 's/^/  | /'
       ;;
   esac
   printf '%-22s %-5s %4d s  %s\n' "$name" "$result" $((SECONDS - began)) "${titles[index]}"
 done
 
+echo "logs: $logs"
 echo "test-vm: $passed passed, ${#failed[@]} failed, $skipped skipped, $((SECONDS - start)) s"
 [ ${#failed[@]} -eq 0 ] || exit 1

@@ -43,7 +43,7 @@ if [ ! -s "$cache/vmlinux" ]; then
   [ -n "$kernel" ] || { echo "setup.sh: no kernel package known: run apt-get update" >&2; exit 69; }
   mkdir -p "$cache/deb"
   ls "$cache/deb/${kernel}"_*.deb >/dev/null 2>&1 ||
-    (cd "$cache/deb" && apt-get -qq -o APT::Sandbox::User=root download "$kernel")
+    (cd "$cache/deb" && apt-get -qq -o APT::Sandbox::User=root -o Acquire::Retries=3 download "$kernel")
   rm -rf "$cache/kernel"
   dpkg -x "$cache/deb/${kernel}"_*.deb "$cache/kernel"
   version=$(ls "$cache/kernel/lib/modules")

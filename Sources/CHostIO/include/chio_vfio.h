@@ -97,5 +97,14 @@ static inline int chio_vfio_disable_irqs(int device, uint32_t index) {
       .index = index};
   return ioctl(device, VFIO_DEVICE_SET_IRQS, &set);
 }
+// Lets the one interrupt of an index signal again, which is masked with each signal.
+static inline int chio_vfio_unmask_irq(int device, uint32_t index) {
+  struct vfio_irq_set set = {
+      .argsz = sizeof set,
+      .flags = VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_UNMASK,
+      .index = index,
+      .count = 1};
+  return ioctl(device, VFIO_DEVICE_SET_IRQS, &set);
+}
 
 #endif

@@ -14,6 +14,7 @@ final class UIOFunction: PCIFunction {
   private let config: HostFile
   private let registers: RegisterSpace
   private let mapper: PhysicalMapper
+  private let line: UIOLine?
   /// Whether DMA was asked for.
   private let isMaster = Atomic<Bool>(false)
 
@@ -32,6 +33,7 @@ final class UIOFunction: PCIFunction {
         remedy: error.isRefused
           ? "run as root, or bind it to vfio-pci behind an IOMMU" : "see `vblk list`")
     }
+    line = UIOLine(facts)
     let bars = try SysfsBARs(facts)
     registers = RegisterSpace(try bars.regions(map ?? .libpciaccess))
     try writeBusMaster(false)
@@ -55,8 +57,9 @@ final class UIOFunction: PCIFunction {
   let isBehindIdleIOMMU: Bool
   var configByteCount: Int { config.byteCount }
   var regions: [PCIRegion] { registers.described }
-  /// The interface offers one INTx and no message interrupt: this driver polls.
+  /// The interface offers one INTx and no message interrupt.
   var interruptVectorCount: Int { 0 }
+  var hasInterruptLine: Bool { line?.canSignal ?? false }
 
   func readConfig(at offset: Int, width: Int) throws(PCIError) -> UInt32 {
     try checkConfig(offset, width)
@@ -95,7 +98,27 @@ final class UIOFunction: PCIFunction {
   func setInterrupt(vector: Int, eventfd: CInt?) throws(PCIError) {
     throw PCIError(
       .outOfRange, "\(name): vector \(vector) of 0: UIO has no message interrupts",
-      remedy: "poll it: open it without interrupts, or bind it to vfio-pci")
+      remedy: "use the interrupt line, poll it, or bind it to vfio-pci")
+  }
+
+  func setInterruptLine(eventfd: CInt?) throws(PCIError) {
+    guard let line, line.canSignal else {
+      throw PCIError(
+        .unsupported, "\(name) has no interrupt line that uio_pci_generic could tell of",
+        remedy: "bind it to uio_pci_generic, or poll it: open it without interrupts")
+    }
+    do throws(FailedCall) {
+      try line.set(eventfd)
+    } catch {
+      throw PCIError(.system, "\(error)", remedy: "poll it: open it without interrupts")
+    }
+    // What came before this may have masked it.
+    if eventfd != nil { unmaskInterruptLine() }
+  }
+
+  func unmaskInterruptLine() {
+    // The function may be gone.
+    try? enableLine()
   }
 
   func setBusMaster(_ enabled: Bool) throws(PCIError) {
@@ -131,6 +154,7 @@ final class UIOFunction: PCIFunction {
     guard config.descriptor >= 0 else { return }
     // It may be gone already.
     try? setBusMaster(false)
+    line?.close()
     registers.close()
     config.close()
     lock.release()

@@ -148,6 +148,14 @@ final class VFIOFunction: PCIFunction {
     try interrupts.set(vector, eventfd, of: name)
   }
 
+  var hasInterruptLine: Bool { interrupts.hasLine }
+
+  func setInterruptLine(eventfd: CInt?) throws(PCIError) {
+    try interrupts.setLine(eventfd, of: name)
+  }
+
+  func unmaskInterruptLine() { interrupts.unmaskLine() }
+
   func setBusMaster(_ enabled: Bool) throws(PCIError) {
     try writeBusMaster(enabled)
   }

@@ -2,14 +2,17 @@ internal import CHostIO
 internal import Glibc
 internal import Synchronization
 
-/// The interrupts of a function that VFIO has: MSI-X vectors to eventfds of the driver's, and two
-/// of the bus's own by which it says that the function must go (REQ) or has failed (ERR).
+/// The interrupts of a function that VFIO has: MSI-X vectors to eventfds of the driver's, or the
+/// line (INTx) to one, never both; and two of the bus's own by which it says that the function must
+/// go (REQ) or has failed (ERR).
 ///
 /// Kernels before 6.2 can't add a vector to those in use, so the first connection asks for all of
 /// them, and the others only fill their places.
 final class VFIOInterrupts: Sendable {
   /// MSI-X vectors of the function.
   let vectorCount: Int
+  /// Whether there is an interrupt line.
+  let hasLine: Bool
 
   private let device: HostFile
   /// The eventfd of each vector, none where the vectors are off; nil once closed.
@@ -17,6 +20,7 @@ final class VFIOInterrupts: Sendable {
   private let request: CInt
   private let error: CInt
 
+  private static let line: UInt32 = 0
   private static let messages: UInt32 = 2
   private static let errors: UInt32 = 3
   private static let requests: UInt32 = 4
@@ -28,6 +32,8 @@ final class VFIOInterrupts: Sendable {
       throw FailedCall("VFIO_DEVICE_GET_IRQ_INFO", device.path)
     }
     vectorCount = min(Int(count), Int(CHIO_VECTORS_MAX))
+    hasLine =
+      unsafe chio_vfio_irq_count(device.descriptor, Self.line, &count) == 0 && count > 0
     request = Self.watch(Self.requests, device)
     error = Self.watch(Self.errors, device)
   }
@@ -91,7 +97,30 @@ final class VFIOInterrupts: Sendable {
     }
   }
 
-  /// Disconnects all. May be repeated.
+  /// Connects the line, which VFIO masks with each signal, or no longer.
+  func setLine(_ eventfd: CInt?, of name: String) throws(PCIError) {
+    try connected.withLock { connected throws(PCIError) in
+      guard let inUse = connected else { return }
+      guard hasLine, inUse.isEmpty else {
+        throw PCIError(
+          .unsupported, "\(name) has \(hasLine ? "vectors in use" : "no interrupt line")",
+          remedy: "use its MSI-X vectors, or poll it")
+      }
+      let status =
+        eventfd.map { unsafe chio_vfio_set_irqs(device.descriptor, Self.line, 0, 1, [$0]) }
+        ?? chio_vfio_disable_irqs(device.descriptor, Self.line)
+      guard status == 0 else {
+        throw PCIError(
+          .system, "\(FailedCall("VFIO_DEVICE_SET_IRQS", name)) for the interrupt line",
+          remedy: "poll it: open it without interrupts")
+      }
+    }
+  }
+
+  /// Lets the line signal again. A function that is gone has none to be let.
+  func unmaskLine() { _ = chio_vfio_unmask_irq(device.descriptor, Self.line) }
+
+  /// Disconnects all; the kernel lets go of the line as the device closes. May be repeated.
   func close() {
     connected.withLock { connected in
       guard let inUse = connected else { return }

@@ -85,8 +85,8 @@ struct VFIOOpening {
     switch failed.code {
     case EBUSY:
       PCIError(
-        .busy, "\(failed): another process has \(facts.name), or one of its IOMMU group (D04)",
-        remedy: "end it first; `vblk doctor \(facts.address)` names it")
+        .busy, "\(failed): \(facts.name), or one of its IOMMU group, is held by \(holder) (D04)",
+        remedy: "end it first")
     case EACCES, EPERM:
       PCIError(
         .permission, "\(failed) (D05)",
@@ -97,6 +97,12 @@ struct VFIOOpening {
     default:
       PCIError(.system, "\(failed)", remedy: "see dmesg, and `vblk doctor \(facts.address)`")
     }
+  }
+
+  /// Who has the function or its group: "process 212 (qemu)".
+  private var holder: String {
+    let holder = try? FunctionNode(facts.address, roots: facts.roots).holder
+    return (holder ?? nil)?.description ?? "another process, which only root can see"
   }
 
   /// The other members of the group, with their drivers: "0000:00:03.0 (e1000e)".

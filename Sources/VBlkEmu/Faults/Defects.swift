@@ -76,6 +76,29 @@ public struct Defects: OptionSet, Hashable, Sendable {
   /// Row 110: requests that were not negotiated are done.
   public static let negotiationIgnored = bit(26)
 
+  // Zones.
+
+  /// Row 91: the fields of zones are shown to a driver without ZONED.
+  public static let zonedFieldsKept = bit(28)
+  /// Row 111: the smaller last zone is left out.
+  public static let lastZoneMissing = bit(29)
+  /// Row 112: an append to a sequential-preferred zone is done.
+  public static let appendsAnywhere = bit(30)
+  /// Row 113: a write off the pointer is done.
+  public static let pointerIgnored = bit(31)
+  /// Row 114: any number of zones is open and active.
+  public static let zoneLimitsIgnored = bit(32)
+  /// Row 115: an append says where the zone begins.
+  public static let appendPlaceWrong = bit(33)
+  /// Row 116: a zone that is closed with nothing written is CLOSED, not EMPTY.
+  public static let closesEmptyZones = bit(34)
+  /// Row 117: a reset of all zones forgets the full ones.
+  public static let resetAllKeepsFull = bit(35)
+  /// Row 118: an erase of part of a zone resets it.
+  public static let erasesParts = bit(36)
+  /// Row 119: a report counts one zone more than it shows.
+  public static let reportCountsMore = bit(37)
+
   /// The switches that act on requests.
   static let requests: Defects = [
     readOnlyIgnored, framingAssumed, readableWritten, tableWriteObeyed, orderIgnored,
@@ -98,6 +121,11 @@ public struct Defects: OptionSet, Hashable, Sendable {
     ("unknownSucceeds", unknownSucceeds), ("rangesOneByOne", rangesOneByOne),
     ("unmapKeeps", unmapKeeps), ("neverThrough", neverThrough), ("flushLies", flushLies),
     ("idPaddedWithBlanks", idPaddedWithBlanks), ("negotiationIgnored", negotiationIgnored),
-    ("suspendIgnored", suspendIgnored),
+    ("suspendIgnored", suspendIgnored), ("zonedFieldsKept", zonedFieldsKept),
+    ("lastZoneMissing", lastZoneMissing), ("appendsAnywhere", appendsAnywhere),
+    ("pointerIgnored", pointerIgnored), ("zoneLimitsIgnored", zoneLimitsIgnored),
+    ("appendPlaceWrong", appendPlaceWrong), ("closesEmptyZones", closesEmptyZones),
+    ("resetAllKeepsFull", resetAllKeepsFull), ("erasesParts", erasesParts),
+    ("reportCountsMore", reportCountsMore),
   ]
 }

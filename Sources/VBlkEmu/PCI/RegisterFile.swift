@@ -64,7 +64,7 @@ struct RegisterFile {
   /// Takes over what was negotiated.
   mutating func settle() {
     negotiated = Features(rawValue: driverFeatures)
-    if !negotiated.contains(.zoned) { device.setZones(nil) }
+    if !negotiated.contains(.zoned), !defects.contains(.zonedFieldsKept) { device.setZones(nil) }
     if isPacked { return }
     for index in queues.indices {
       queues[index].size = min(queues[index].size, freshQueue.size)

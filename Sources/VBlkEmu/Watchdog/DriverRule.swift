@@ -116,6 +116,8 @@ public struct DriverRule: Hashable, Sendable, CustomStringConvertible {
     60, "5.2.6.1", "ranges are as many and as long as allowed; only write-zeroes unmaps")
   static let segments = DriverRule(
     64, "5.2.4", "a request has at most seg_max segments of at most size_max bytes")
+  static let zoned = DriverRule(
+    65, "5.2.6.1 of 1.3", "zones are named by their first sector, data is whole granules")
 
   /// Every rule, by row.
   public static let all: [DriverRule] = [
@@ -128,6 +130,7 @@ public struct DriverRule: Hashable, Sendable, CustomStringConvertible {
     availableIndex, exposed, chainLength, readableFirst, indirect, shownBeforeWritten,
     availableFlags, inOrder, listMarks, listLength, exposedPacked, indirectPacked,
     eventSuppression, doorbell, beyondCapacity, dataLength, ranges, segments,
+    zoned,
   ]
 }
 

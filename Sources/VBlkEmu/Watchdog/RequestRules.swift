@@ -17,10 +17,15 @@ extension DeviceQueue {
     switch type {
     case .read, .write:
       if let rule = sectorRule(words.1, byteCount, watch) { return rule }
+      if type == .write, let rule = zonedWriteRule(words.1, byteCount) { return rule }
     case .getID:
       if byteCount != UInt64(RequestAnswer.idByteCount) { return .dataLength }
     case .discard, .writeZeroes:
       return rangeRule(out, byteCount, discards: type == .discard, watch)
+    case .some(let type) where type.isZoned:
+      if let rule = zoneRule(type, words.1, out: out) { return rule }
+      // An append's answer is no data: it stands with the status (virtio 1.3, 5.2.6).
+      if type == .zoneAppend { return segmentRule(out.filter { $0.length > 0 }, watch) }
     default: return nil
     }
     return segmentRule(data, watch)

@@ -106,6 +106,7 @@ extension DeviceQueue {
     let status = outcome(result)
     guard status == .ok else { return status }
     if interposition.hostility.contains(.appendSectorWrong) { place &+= zones.geometry.zoneSectors }
+    if interposition.defects.contains(.appendPlaceWrong) { place = request.sector }
     let told = (0..<8).map { UInt8(truncatingIfNeeded: place >> (8 * $0)) }
     guard copyOut(told, request.writable) else { return unmapped(request) }
     request.dataWritten = UInt64(told.count)
@@ -175,6 +176,7 @@ extension DeviceQueue {
     case .secureErase:
       guard range.sector % geometry.zoneSectors == 0,
         end % geometry.zoneSectors == 0 || end == geometry.diskSectors
+          || geometry.defects.contains(.erasesParts)
       else { return .ioError }
       return outcome(
         zones.change { table in

@@ -26,9 +26,10 @@ final class ZoneSet: Sendable {
     if let path = configuration.zonePath {
       found = try ZoneFile.open(path: path, readOnly: configuration.readOnly)
     }
-    let geometry = try ZoneGeometry(
+    var geometry = try ZoneGeometry(
       wanted, diskSectors: diskSectors, blockSize: configuration.blockSize,
       found: try found?.shape())
+    geometry.defects = configuration.defects
     if let found {
       return ZoneSet(ZoneTable(geometry, zones: try found.zones(geometry)), found)
     }

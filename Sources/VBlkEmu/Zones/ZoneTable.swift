@@ -78,6 +78,7 @@ struct ZoneTable {
   /// Makes room for a zone to be open; one that a write has opened may be closed for it.
   private mutating func admit(_ index: Int) -> RequestStatus {
     let state = zones[index].state
+    if geometry.defects.contains(.zoneLimitsIgnored) { return .ok }
     if !state.isActive, geometry.maxActive > 0, active >= geometry.maxActive {
       return .zoneActiveResource
     }
@@ -117,7 +118,10 @@ struct ZoneTable {
     switch zones[index].state {
     case .closed: return .ok
     case .implicitlyOpen, .explicitlyOpen:
-      set(index, zones[index].pointer == geometry.start(index) ? .empty : .closed)
+      let isEmpty =
+        zones[index].pointer == geometry.start(index)
+        && !geometry.defects.contains(.closesEmptyZones)
+      set(index, isEmpty ? .empty : .closed)
       return .ok
     default: return .zoneInvalidCommand
     }
@@ -143,7 +147,10 @@ struct ZoneTable {
   ///
   /// - Returns: Which they are.
   mutating func resetAll() -> [Int] {
-    let all = zones.indices.filter { zones[$0].state.isActive || zones[$0].state == .full }
+    let all = zones.indices.filter {
+      zones[$0].state.isActive
+        || zones[$0].state == .full && !geometry.defects.contains(.resetAllKeepsFull)
+    }
     for index in all { set(index, .empty, pointer: geometry.start(index)) }
     return all
   }
@@ -176,7 +183,9 @@ struct ZoneTable {
     guard zones[index].state.isWritable, end <= geometry.capacityEnd(index) else {
       return .zoneInvalidCommand
     }
-    guard sector == zones[index].pointer, end % geometry.granularitySectors == 0 else {
+    guard sector == zones[index].pointer || geometry.defects.contains(.pointerIgnored),
+      end % geometry.granularitySectors == 0
+    else {
       return .zoneUnalignedWritePointer
     }
     return advance(index, to: end)
@@ -207,9 +216,9 @@ struct ZoneTable {
     guard count <= geometry.maxAppendSectors else {
       return (geometry.maxAppendSectors == 0 ? .unsupported : .zoneInvalidCommand, 0)
     }
-    guard count > 0, let index = target(sector), geometry.kind(index) == .sequentialRequired else {
-      return (.zoneInvalidCommand, 0)
-    }
+    guard count > 0, let index = target(sector),
+      geometry.kind(index) == .sequentialRequired || geometry.defects.contains(.appendsAnywhere)
+    else { return (.zoneInvalidCommand, 0) }
     let at = zones[index].pointer
     return (writeRequired(index, at, count), at)
   }
@@ -249,7 +258,7 @@ struct ZoneTable {
     func put(_ value: UInt64, _ offset: Int) {
       for index in 0..<8 { bytes[offset + index] = UInt8(truncatingIfNeeded: value >> (8 * index)) }
     }
-    put(UInt64(count), 0)
+    put(UInt64(count) + (geometry.defects.contains(.reportCountsMore) ? 1 : 0), 0)
     for index in first..<(first + count) {
       let offset = Layout.headerByteCount + (index - first) * Layout.descriptorByteCount
       let zone = zones[index]

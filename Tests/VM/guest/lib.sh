@@ -14,6 +14,30 @@ expect() { # STATUS COMMAND...: the command must end with that status
   [ "$got" = "$want" ] || fail "status $got, not $want: $*"
 }
 
+# The command must end with that status and say that, in one line.
+refused() { # STATUS TEXT COMMAND...
+  want=$1 text=$2
+  shift 2
+  expect "$want" "$@" >/tmp/refusal 2>&1
+  cat /tmp/refusal
+  grep -q -- "$text" /tmp/refusal || fail "no '$text': $*"
+  [ "$(grep -c . /tmp/refusal)" = 1 ] || fail "more than a line: $*"
+  echo "refused as it should be: $text"
+}
+
+# What `vblk doctor` says, in /tmp/report, and its status.
+examine() { # STATUS COMMAND...
+  expect "$@" >/tmp/report 2>&1
+  cat /tmp/report
+}
+
+# A row of the report: how it came out, its id, its message and its remedy.
+finding() { # STATUS ID TEXT [REMEDY]
+  grep -A1 "^  $1 *$2  .*$3" /tmp/report >/tmp/finding || fail "doctor has no $1 $2 with '$3'"
+  [ -z "${4:-}" ] || grep -q -- "-> .*$4" /tmp/finding || fail "$2: no remedy with '$4'"
+  echo "found $2 $1"
+}
+
 # The bus address of the Nth virtio-blk function (the first unless given), modern or transitional,
 # whatever driver it has. With a pcie-root-port a disk the order is that of the ports.
 disk() {

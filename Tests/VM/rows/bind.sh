@@ -1,6 +1,6 @@
 # The command alone takes a disk from Linux, drives it and gives it back: refused while it is mounted or
-# has a file system, then list, doctor, bind, info, bench, unbind. What bench counts is held against
-# the device's own count (QMP).
+# swap or has a file system, then list, doctor, bind, info, bench, unbind. What bench counts is held
+# against the device's own count (QMP).
 prepare() {
   prepare_exercise
   append="hugepages=64"
@@ -30,9 +30,25 @@ guest() {
   cat /tmp/out
   grep -q ext4 /tmp/out || fail "the file system is not named"
   [ "$(driver_of "$system")" = virtio-pci ] || fail "a refused bind changed the driver"
+  vblk bind --force-data "pci:$system"
+  vblk unbind "pci:$system"
+  node=/dev/$(block_node "$system")
+  mount -t ext4 -o ro "$node" /mnt
+  umount /mnt
+  mkswap "$node"
+  swapon "$node"
+  refused 73 "swap.*swapoff $node" vblk bind --force-data "pci:$system"
+  swapoff "$node"
 
-  vblk bind --dry-run "pci:$address"
+  # The lines of a dry run do in a shell what bind then does.
+  vblk bind --dry-run "pci:$address" >/tmp/steps
+  cat /tmp/steps
   [ "$(driver_of "$address")" = virtio-pci ] || fail "a dry run changed the driver"
+  sh -e /tmp/steps
+  [ "$(driver_of "$address")" = vfio-pci ] || fail "its lines bound to $(driver_of "$address")"
+  vblk info "pci:$address" >/dev/null
+  vblk unbind "pci:$address"
+  block_node "$address"
   vblk bind "pci:$address"
   [ "$(driver_of "$address")" = vfio-pci ] || fail "bound to $(driver_of "$address")"
   vblk list
@@ -50,7 +66,7 @@ guest() {
 prove() {
   prove_exercise
   equal "what Linux read after unbind" "$(digest after.img)" "$(said linux-read)"
-  python3 - "$log" <<'PY'
+  python3 - "$log" >>"$log" <<'PY' || wrong "bench and the device don't agree: see the log"
 import json, re, sys
 text = open(sys.argv[1], errors="replace").read()
 bench = json.loads(re.search(r'^(\{"schema":"vblk.bench/1".*\})$', text, re.M).group(1))

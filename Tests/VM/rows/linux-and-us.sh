@@ -7,7 +7,7 @@ prepare() {
   mkdir -p files/bin content
   payload content.bin 0 4194304 7
   cp files/content.bin content/theirs.bin
-  PATH=$PATH:/sbin:/usr/sbin mkfs.ext4 -q -F -d content files/ours.img 24M
+  PATH=$PATH:/sbin:/usr/sbin mkfs.ext4 -q -F -d content files/ours.img 24M >/dev/null
   cp /sbin/mke2fs /sbin/e2fsck files/bin/
   "$here/libraries.sh" files/lib /sbin/mke2fs /sbin/e2fsck
   append="hugepages=64"

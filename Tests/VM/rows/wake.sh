@@ -1,13 +1,13 @@
-# A thread sleeps on the queue's MSI-X eventfd until its read has come, every second time after polling
-# first; split and packed. Each block is held against what it must be.
+# A thread waits for its reads by turns: asleep on the queue's MSI-X eventfd, polling, and asleep after
+# polling for a while; split and packed. Each block is held against what it must be.
 prepare() {
   make_disk
   cp disk.img two.img
   append="hugepages=64"
   intel_iommu
-  image d1 disk.img
+  slow_image d1 disk.img
   virtio_disk d1 "$behind"
-  image d2 two.img
+  slow_image d2 two.img
   virtio_disk d2 "$behind,packed=on"
 }
 
@@ -24,4 +24,5 @@ guest() {
 prove() {
   equal "disks on which every read came" 2 "$(grep -c '^reads 200$' "$log")"
   equal "disks on which a thread slept" 2 "$(grep -c '^slept [1-9]' "$log")"
+  equal "disks on which a thread polled" 2 "$(grep -c '^polled [1-9]' "$log")"
 }
