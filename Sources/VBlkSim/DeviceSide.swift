@@ -39,6 +39,7 @@ struct DeviceSide {
   ///   - status: How each request will end.
   ///   - operation: Whose the request in a slot is.
   /// - Returns: What was wrong, or nil.
+  /// - Throws: What the emulator throws where the world itself is wrong.
   mutating func fetch(
     _ line: Int, status: () -> UInt8, operation: (InFlightTags, UInt16) -> Int?
   ) throws -> String? {

@@ -84,7 +84,9 @@ struct ThreadScheduleTests {
     note(try Explorer(try scenario.makeWorld()).walk(limit: 500, hashing: true), scenario)
   }
 
-  @Test("T38: states of ports with FLUSH, faults, full rings and resets", arguments: Scenarios.ports)
+  @Test(
+    "T38: states of ports with FLUSH, faults, full rings and resets",
+    arguments: Scenarios.ports)
   func ports(scenario: Scenario) throws {
     note(try Explorer(try scenario.makeWorld()).walk(limit: 500, hashing: true), scenario)
   }

@@ -2,7 +2,7 @@
 /// decides when each step of the loop's round is taken.
 ///
 /// One thread at a time, but for the steps of a part's end, between which others may act.
-package final class SteppedLoop: @unchecked Sendable {  // the explorer lets one thread act at a time
+package final class SteppedLoop: @unchecked Sendable {  // one thread acts at a time
   private var loop: LoopQueue
   /// How others reach it.
   package let shared: SharedQueue

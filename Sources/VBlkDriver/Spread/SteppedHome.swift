@@ -3,7 +3,7 @@ import Synchronization
 
 /// The home of a group, a step at a time: for the explorer of interleavings, which lets the other
 /// members and the devices act between any two of them.
-package final class SteppedHome: @unchecked Sendable {  // the explorer lets one thread act at a time
+package final class SteppedHome: @unchecked Sendable {  // one thread acts at a time
   private var home: SpreadHome
   /// What was issued, before the submitter's own drop.
   private var issued: (record: UInt32, block: BlockReference)?
@@ -122,10 +122,12 @@ package final class SteppedHome: @unchecked Sendable {  // the explorer lets one
     home.queue.fingerprint(add)
     let table = home.table
     for index in table.shared.indices {
-      add(UInt64(table.shared[index].count.load(ordering: .relaxed)) << 8
-        | UInt64(table.shared[index].code))
-      add(table.records[index].tag << 2 | (table.records[index].isDurable ? 2 : 0)
-        | (table.records[index].isFlushing ? 1 : 0))
+      add(
+        UInt64(table.shared[index].count.load(ordering: .relaxed)) << 8
+          | UInt64(table.shared[index].code))
+      add(
+        table.records[index].tag << 2 | (table.records[index].isDurable ? 2 : 0)
+          | (table.records[index].isFlushing ? 1 : 0))
       for member in 0..<table.memberCount { add(table.part(index, member).value.doneBytes) }
       let reserved = table.records[index].reserved
       add(reserved == BioRecord.none ? 0 : UInt64(home.queue.dios[reserved].code) + 1)
