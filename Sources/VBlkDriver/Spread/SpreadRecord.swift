@@ -73,14 +73,12 @@ extension Place where Element == SpreadPart {
   /// touched afterwards.
   func end(byteCount: UInt64, code: UInt8) {
     let parent = value.parent
-    let home = parent.value.home
-    let pause = parent.value.pause
     value.doneBytes = byteCount
     if code != 0 { parent.value.record(code) }
-    pause?(.recorded)
+    parent.value.pause?(.recorded)
     guard parent.value.drop() else { return }
-    pause?(.dropped)
-    let isTaken = home.push(parent)
+    parent.value.pause?(.dropped)
+    let isTaken = parent.value.home.push(parent)
     precondition(isTaken, "home waits for its spread dios before it closes")
   }
 }
