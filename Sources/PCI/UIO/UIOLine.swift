@@ -20,8 +20,11 @@ final class UIOLine: Sendable {
     else { return nil }
     self.file = file
     let interrupt = (try? SystemRoots.word(at: "\(facts.directory)/irq")) ?? nil
-    canSignal = interrupt.flatMap { Int($0) }.map { $0 > 0 } ?? false
+    canSignal = interrupt.flatMap { Int($0) }.map((1..<Self.notConnected).contains) ?? false
   }
+
+  /// The kernel's number for a line that leads nowhere; 0 is none.
+  private static let notConnected = 1 << 31
 
   deinit { close() }
 

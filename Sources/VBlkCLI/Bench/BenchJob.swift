@@ -131,6 +131,8 @@ struct BenchJob: ~Copyable {
   }
 
   private mutating func drain(_ reads: inout LatencyMeter, _ writes: inout LatencyMeter) {
+    // What was submitted last may not have been told of yet.
+    queue.kick()
     while inFlight > 0 {
       guard let completion = queue.next() else { continue }
       account(completion.tag, completion.result, now: Clock.nanoseconds, &reads, &writes)
