@@ -353,6 +353,16 @@ inline serve(q) {
 #endif
       c = partCode[at(q, r)];
       end(q, r, c)
+#ifdef FLUSH_AT_ONE
+      ;
+      if
+      :: q == HOME && count[r] == 1 && reserved[r] == 1 ->
+        isFlushing[r] = true;
+        takeReference(r);
+        startReserved(r)
+      :: else
+      fi
+#endif
     :: else
     fi
   fi
@@ -508,15 +518,6 @@ active proctype homeThread() {
       count[place] = 1
     };
     addParts(place);
-#ifdef FLUSH_AT_ONE
-    if
-    :: count[place] == 1 && !isFlushing[place] ->
-      isFlushing[place] = true;
-      takeReference(place);
-      startReserved(place)
-    :: else
-    fi;
-#endif
     dropOwn(place);
     kick(HOME);
     place = 0;

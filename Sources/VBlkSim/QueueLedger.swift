@@ -12,6 +12,10 @@ struct QueueLedger {
     var statuses: [UInt8] = []
     /// Whether a reset found it unfinished.
     var wasReset = false
+    /// Errors that a part had seen which a reset may have ended.
+    var sweptErrors: [UInt8] = []
+    /// Whether it came to a queue that stood still.
+    var mayBeRefused = false
   }
 
   var entries: [Entry]
@@ -34,6 +38,11 @@ struct QueueLedger {
     }
   }
 
+  /// A bio of a part ended with an error; if a reset ends the part, its operation may have that.
+  mutating func saw(_ operation: Int, status: UInt8) {
+    if status != 0 { entries[operation].sweptErrors.append(status) }
+  }
+
   /// Ends an operation; by rule 3 its result is its first error, else its bytes.
   mutating func end(_ operation: Int, _ result: IOResult) {
     guard entries.indices.contains(operation), entries[operation].isSubmitted else {
@@ -44,7 +53,11 @@ struct QueueLedger {
     guard entry.ended == 1 else { return fail("operation \(operation) ended \(entry.ended) times") }
     let first = entry.statuses.first { $0 != 0 }.map(Self.code)
     // A reset may have come before the first error was reaped, or after the last success was.
-    let isRight = result.code == first || entry.wasReset && result.code == .reset
+    let swept = entry.sweptErrors.map(Self.code)
+    let isRight =
+      result.code == first
+      || entry.wasReset && (result.code == .reset || swept.contains { $0 == result.code })
+      || entry.mayBeRefused && result.code == .resetting
     guard isRight else {
       return fail(
         "operation \(operation) ended with \(result.code.map { "\($0)" } ?? "success"); its bios "

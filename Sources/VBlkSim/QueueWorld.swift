@@ -31,11 +31,6 @@ public final class QueueWorld: World {
   private var steps = 0
   /// A kick has found that the device was stopped.
   private var hasKickedInVain = false
-  /// Which operation is being waited for; its bios have tag 0.
-  private var awaited: Int?
-  private var vainLooks = 0
-  /// How far the ring was reaped when the wait began; a reset begins it anew.
-  private var waitStart: UInt16 = 0
 
   /// A request that the device has fetched.
   private struct DeviceRequest {
@@ -45,12 +40,6 @@ public final class QueueWorld: World {
     let sector: UInt64
     let status: UInt8
     var isAnswered = false
-  }
-
-  /// Where a buffer is while nobody has it: a class, for it can't be copied.
-  private final class BufferBox {
-    var buffer: DMABuffer?
-    init(_ buffer: consuming DMABuffer) { self.buffer = consume buffer }
   }
 
   /// A step that can be taken.
@@ -72,19 +61,8 @@ public final class QueueWorld: World {
     tags = queue.inFlightTags
     buffers = []
     for request in scenario.requests {
-      var buffer = try stage.device.memory.allocate(byteCount: max(1, Self.byteCount(request)))
-      buffer.markGivenBack()
-      buffers.append(BufferBox(buffer))
-    }
-  }
-
-  private static func byteCount(_ request: Scenario.Request) -> Int {
-    switch request {
-    case .read(let blocks), .write(let blocks, _), .waitForRead(let blocks),
-      .waitForWrite(let blocks):
-      512 * blocks
-    case .partial: 100
-    case .flush: 0
+      buffers.append(
+        BufferBox(try stage.device.memory.allocate(byteCount: max(1, request.byteCount))))
     }
   }
 
@@ -117,7 +95,7 @@ public final class QueueWorld: World {
     self.schedule = schedule
     self.schedule.rewind()
     queue.restartPolls()
-    ledger = QueueLedger(byteCounts: scenario.requests.map(Self.byteCount))
+    ledger = QueueLedger(byteCounts: scenario.requests.map(\.byteCount))
     requests = []
     unreaped = []
     submitted = 0
@@ -151,7 +129,7 @@ public final class QueueWorld: World {
   /// An operation that is refused as busy would be tried for ever: it waits until there is a
   /// credit.
   private var maySubmit: Bool {
-    scenario.requests[submitted].isAwaited || queue.inFlight + queue.keptCount < scenario.depth
+    queue.inFlight + queue.keptCount < scenario.depth
   }
 
   private var isUnfinished: Bool {
@@ -216,9 +194,8 @@ public final class QueueWorld: World {
       }
       let what = try stage.disk.describe(handle)
       let tag = tags[what.head]
-      guard let operation = tag == 0 ? awaited : Int(tag) - 1 else {
-        return ledger.fail("a request of no operation was published")
-      }
+      guard tag > 0 else { return ledger.fail("a request of no operation was published") }
+      let operation = Int(tag) - 1
       if what.type == Self.flushType { checkFlush(of: operation) }
       requests.append(
         DeviceRequest(
@@ -264,7 +241,6 @@ public final class QueueWorld: World {
     let willBeSwept = !queue.isRunning
     let isQueued: Bool
     switch scenario.requests[index] {
-    case .waitForRead, .waitForWrite: return try wait(index)
     case .flush: isQueued = queue.submitFlush(tag: tag) == .queued
     case .read(let blocks):
       isQueued = accept(
@@ -276,6 +252,7 @@ public final class QueueWorld: World {
     case .partial:
       isQueued = accept(
         queue.submitWrite(at: UInt64(100 * index), from: try buffer(index), tag: tag), index)
+    case .spread: preconditionFailure("one queue has no spread operations")
     }
     ledger.entries[index].isSubmitted = isQueued
     ledger.entries[index].wasReset = willBeSwept
@@ -286,24 +263,16 @@ public final class QueueWorld: World {
   /// Requests lie one behind the other on the device, from block 8 on: the first are the partial
   /// ones'.
   private func place(_ index: Int, _ blocks: Int) -> UInt64 {
-    4096 + scenario.requests[..<index].reduce(0) { $0 + UInt64(Self.byteCount($1)) + 512 } & ~511
+    4096 + scenario.requests[..<index].reduce(0) { $0 + UInt64($1.byteCount) + 512 } & ~511
   }
 
   private func buffer(_ index: Int) throws -> DMABuffer {
-    guard let buffer = buffers[index].buffer.take() else {
-      throw WorldError.bufferLost(index)
-    }
-    return buffer
+    try buffers[index].take(index)
   }
 
   /// Takes the buffer of a refused operation back.
   private func accept(_ submission: consuming Submission<DMABuffer>, _ index: Int) -> Bool {
-    switch consume submission {
-    case .queued: return true
-    case .completed(_, let buffer): buffers[index].buffer = consume buffer
-    case .refused(_, let buffer): buffers[index].buffer = consume buffer
-    }
-    return false
+    buffers[index].takeBack(submission) == nil
   }
 
   private func kick() throws {
@@ -352,70 +321,10 @@ public final class QueueWorld: World {
   private func end(_ done: consuming Completion) {
     let index = Int(truncatingIfNeeded: done.tag) - 1
     let result = done.result
-    if var buffer = done.buffer.take(), buffers.indices.contains(index) {
-      buffer.markGivenBack()
-      buffers[index].buffer = consume buffer
+    if let buffer = done.buffer.take(), buffers.indices.contains(index) {
+      buffers[index].giveBack(buffer)
     }
     ledger.end(index, result)
-  }
-
-  /// A call that waits: the device acts, by the schedule, whenever the caller has looked in vain
-  /// for
-  /// long.
-  private func wait(_ index: Int) throws {
-    ledger.entries[index].isSubmitted = true
-    awaited = index
-    vainLooks = 0
-    waitStart = queue.reapedIndex
-    var thrown: (any Error)?
-    stage.whileWaiting = { [unowned self] in
-      do { try actWhileWaiting() } catch { thrown = error }
-    }
-    defer {
-      stage.whileWaiting = nil
-      awaited = nil
-    }
-    var buffer = try self.buffer(index)
-    var result: IOResult
-    do throws(VBlkError) {
-      let offset = place(index, 1)
-      if case .waitForRead = scenario.requests[index] {
-        result = IOResult(byteCount: try queue.read(at: offset, into: &buffer), code: nil)
-      } else {
-        result = IOResult(
-          byteCount: try queue.write(at: offset, from: buffer, durable: true), code: nil)
-      }
-    } catch {
-      result = IOResult(byteCount: 0, code: error.code)
-    }
-    buffer.markGivenBack()
-    buffers[index].buffer = consume buffer
-    if let thrown { throw thrown }
-    noteReaped(since: waitStart)
-    ledger.end(index, result)
-    try fetch()
-  }
-
-  private func actWhileWaiting() throws {
-    try fetch()
-    let ways = requests.count + (resetsLeft > 0 ? 1 : 0)
-    guard ways > 0 else {
-      // The driver may have seen and not yet reaped; when it waits for nothing, it is woken.
-      vainLooks += 1
-      if vainLooks > 8 {
-        ledger.fail("a caller waits, and nothing is in flight")
-        stopDevice()
-      }
-      return
-    }
-    vainLooks = 0
-    let choice = schedule.choose(ways) { $0 < requests.count ? 16 + $0 : 4 }
-    if choice < requests.count {
-      try stepDevice(choice)
-    } else {
-      stopDevice()
-      waitStart = 0
-    }
   }
 
   // MARK: - Oracles
@@ -490,10 +399,4 @@ public final class QueueWorld: World {
     }
     return print.value
   }
-}
-
-/// Why a world can't go on.
-enum WorldError: Error {
-  /// A request's buffer is not back from an earlier run.
-  case bufferLost(Int)
 }

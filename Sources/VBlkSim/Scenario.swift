@@ -13,17 +13,27 @@ public struct Scenario: Equatable, Sendable {
     case partial
     /// A flush.
     case flush
-    /// A read that the client waits for.
-    case waitForRead(blocks: Int)
-    /// A durable write that the client waits for.
-    case waitForWrite(blocks: Int)
+    /// A spread read, or write: so many blocks at home, so many with the other member.
+    case spread(home: Int, other: Int, isWrite: Bool, isDurable: Bool)
 
-    var isAwaited: Bool {
+    var byteCount: Int {
       switch self {
-      case .waitForRead, .waitForWrite: true
-      default: false
+      case .read(let blocks), .write(let blocks, _): 512 * blocks
+      case .spread(let home, let other, _, _): 512 * (home + other)
+      case .partial: 100
+      case .flush: 0
       }
     }
+  }
+
+  /// Who the clients are.
+  public enum Shape: Sendable {
+    /// The queue's own thread.
+    case queue
+    /// A group of two queues: its home, and another on a loop of its own.
+    case spread
+    /// A port's client, and the loop that has the queue.
+    case port
   }
 
   /// How far one step of the device goes.
@@ -63,11 +73,28 @@ public struct Scenario: Equatable, Sendable {
   public var statuses = 1
   /// Resets of the device that may happen, each at any step.
   public var resets = 0
+  /// See ``Shape``.
+  public var shape = Shape.queue
+  /// Devices that a spread operation lies on: 2 where there is less of it at home than elsewhere.
+  public var devices = 1
+  /// Whether other threads may act inside the end of a part: between error, drop and hand-over.
+  public var isFine = false
 
   /// A scenario of these requests.
   public init(_ name: String, _ requests: [Request]) {
     self.name = name
     self.requests = requests
+  }
+
+  /// The world in which the scenario is played.
+  ///
+  /// - Throws: What the emulator and the driver throw where it can't be made.
+  public func makeWorld() throws -> any World {
+    switch shape {
+    case .queue: try QueueWorld(self)
+    case .spread: try SpreadWorld(self)
+    case .port: try PortWorld(self)
+    }
   }
 
   /// The scenario, changed by `edit`.

@@ -2,14 +2,13 @@ import VBlkDriver
 import VBlkEmu
 import Virtio
 
-/// A stepped emulated disk and the device that drives it, with a clock of the explorer's own: time
-/// stands still, and a caller that polls in vain and looks at the clock lets the device act.
+/// A stepped emulated disk and the device that drives it. Time stands still: deadlines are not what
+/// is explored.
 ///
 /// Single-threaded: the explorer is the only thread there is.
 final class Stage {
   let disk: EmulatedDisk
   let device: Device
-  private let clock: SteppedClock
 
   /// What a stage is like.
   struct Options {
@@ -38,33 +37,14 @@ final class Stage {
       configuration.queueSize = options.depth * (options.ring == .packedDirect ? 3 : 1)
     }
     if options.ring == .packedDirect { configuration.withheld.insert(.indirectDescriptors) }
-    let clock = SteppedClock()
     var driver = DeviceOptions()
     driver.queues = options.queues
     driver.depth = options.depth
     driver.memoryByteCount = 1 << 20
     driver.pages = .small
     driver.bounceBlocks = 2
-    driver.clock = { clock.read() }
-    self.clock = clock
+    driver.clock = { 1 }
     disk = try EmulatedDisk(configuration)
     device = try Device(disk.function, options: driver)
-  }
-
-  /// What the device does while a caller waits; nil does nothing.
-  var whileWaiting: (() -> Void)? {
-    get { clock.whileWaiting }
-    set { clock.whileWaiting = newValue }
-  }
-}
-
-/// The clock of a stage. It stands still: deadlines are not what is explored.
-// One thread reads and sets it: the explorer's.
-private final class SteppedClock: @unchecked Sendable {
-  var whileWaiting: (() -> Void)?
-
-  func read() -> UInt64 {
-    whileWaiting?()
-    return 1
   }
 }

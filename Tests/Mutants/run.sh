@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Plants the bugs of *.mutants in a copy of the tree, all in one build, each behind a number that
 # VBLK_MUTANT chooses when a test runs; the shipped sources stay as they are. Each must be killed by
-# the suites that it names: a test fails, the process dies, or it does not end in time.
+# the suites that it names: a test fails, the process dies, or it does not end.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 scratch=$PWD/.build-mutants
 tree=$scratch/tree
-seconds=${MUTANT_SECONDS:-120}
+seconds=${MUTANT_SECONDS:-60}
 suites='VBlkDriverTests|VBlkSimTests|DMAPoolTests'
 
 mkdir -p "$tree" "$scratch/new"
@@ -46,43 +46,76 @@ swift build --build-tests --package-path "$tree" --scratch-path "$scratch/build"
   exit 1
 }
 
-run() { # number, filter, seconds: the log's name; fails where a test does
-  VBLK_MUTANT=$1 timeout --kill-after=5 "$3" swift test --skip-build --disable-xctest \
-    --package-path "$tree" --scratch-path "$scratch/build" --filter "$2" \
-    >"$scratch/run.log" 2>&1 </dev/null
+tests=$(echo "$scratch"/build/debug/*.xctest)
+results=$scratch/results
+
+# Runs the suites of a filter with a bug planted, and stops at the first issue: whoever has found
+# one has killed it. The test process itself is run, so that none is left behind.
+run() { # number, filter, seconds of processor time, log: fails where a test does
+  local status=0 process watched=0
+  # What spins is ended by the processor time it takes, so that a busy machine kills nothing; what
+  # stands still, by the clock.
+  (
+    ulimit -t "$3"
+    VBLK_MUTANT=$1 exec timeout --kill-after=5 $((5 * $3)) "$tests" \
+      --testing-library swift-testing --filter "$2"
+  ) >"$4" 2>&1 </dev/null &
+  process=$!
+  while kill -0 "$process" 2>/dev/null; do
+    sleep 0.2
+    if [ "$1" -gt 0 ] && grep -qE '✘.* Test .*recorded an issue' "$4"; then
+      watched=1
+      kill -KILL "$(ps -o pid= --ppid "$process" | tr -d ' ')" 2>/dev/null || true
+      break
+    fi
+  done
+  { wait "$process" || status=$?; } 2>/dev/null
+  [ "$watched" -eq 0 ] || status=1
+  return "$status"
+}
+
+judge() { # number, suites, name: a line of the table, and the file $results/number
+  local number=$1 by=$2 name=$3 log=$scratch/run-$1.log status=0 killer= trap=
+  run "$number" "($suites).*($by)" "$seconds" "$log" || status=$?
+  case $status in
+  0) ;;
+  69) name="$name: no test is called $by" ;;
+  124 | 137 | 152) killer="no end: $by" ;;
+  *)
+    killer=$(sed 's/\x1b\[[0-9;]*m//g' "$log" |
+      grep -m1 -oE '✘ Test ("[^"]*"|[A-Za-z]+\()' | sed 's/^✘ Test //' || true)
+    trap=$(grep -m1 -oE 'Fatal error: .*|Fatal access conflict' "$log" || true)
+    [ -n "$killer" ] || killer="$by: ${trap:-died with $status}"
+    ;;
+  esac
+  if [ -n "$killer" ]; then echo killed >"$results/$number"; else
+    killer=SURVIVES
+    echo "$name" >"$results/$number"
+  fi
+  rm -f "$log"
+  printf '%4d  %-62s  %s\n' "$number" "${name:0:62}" "${killer:0:90}"
 }
 
 filters=$(cut -f2 "$scratch/list" | tr '|' '\n' | sort -u | paste -sd'|')
-run 0 "($suites).*($filters)" 900 || {
-  grep -m 10 '✘' "$scratch/run.log" >&2
+run 0 "($suites).*($filters)" 900 "$scratch/run.log" || {
+  grep -m 10 '✘' "$scratch/run.log" >&2 || tail -5 "$scratch/run.log" >&2
   echo "mutants: the suites fail without any planted bug" >&2
   exit 1
 }
 
-killed=0 total=0 survivors=()
+rm -rf "$results"
+mkdir -p "$results"
 printf '%4s  %-62s  %s\n' no. 'planted bug' 'killed by'
 while IFS=$'\t' read -r number by name; do
   [ -z "${ONLY:-}" ] || [[ " $ONLY " == *" $number "* ]] || continue
-  total=$((total + 1))
-  status=0
-  run "$number" "$by" "$seconds" || status=$?
-  killer=
-  case $status in
-  0) ;;
-  124 | 137) killer="no end within $seconds s: $by" ;;
-  *)
-    killer=$(grep -m1 -oE '✘ Test "[^"]*"|✘ Test [A-Za-z]+\(' "$scratch/run.log" |
-      sed 's/^✘ Test //' || true)
-    trap=$(grep -m1 -oE 'Fatal error: .*|Fatal access conflict' "$scratch/run.log" || true)
-    [ -n "$killer" ] || killer="$by: ${trap:-died with $status}"
-    ;;
-  esac
-  if [ -n "$killer" ]; then killed=$((killed + 1)); else
-    killer='SURVIVES'
-    survivors+=("$number $name")
-  fi
-  printf '%4d  %-62s  %s\n' "$number" "${name:0:62}" "${killer:0:90}"
+  while [ "$(jobs -rp | wc -l)" -ge "${JOBS:-$(nproc)}" ]; do wait -n || true; done
+  judge "$number" "$by" "$name" &
 done <"$scratch/list"
-[ ${#survivors[@]} -eq 0 ] || printf 'mutants: survives: %s\n' "${survivors[@]}"
+wait
+total=$(find "$results" -type f | wc -l)
+killed=$(grep -lx killed -r "$results" | wc -l)
+for result in $(find "$results" -type f -printf '%f\n' | sort -n); do
+  grep -vx killed "$results/$result" | sed "s/^/mutants: survives: $result /" || true
+done
 echo "mutants: $killed of $total killed"
-[ ${#survivors[@]} -eq 0 ] && [ "$total" -ge 1 ]
+[ "$killed" -eq "$total" ] && [ "$total" -ge 1 ]

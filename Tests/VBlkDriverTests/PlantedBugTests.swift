@@ -54,6 +54,23 @@ struct PlantedBugTests {
     #expect(done?.byteCount == 512)
   }
 
+  @Test("rule 8: no FLUSH follows data that failed")
+  func failedDataIsNotFlushed() throws {
+    let bench = try stepped()
+    var queue = try bench.device.makeQueue()
+    bench.disk.setFaults([FaultRule(.status(1), operations: [.write])])
+    let buffer = try bench.buffer(512)
+    guard case .queued = queue.submitWrite(at: 0, from: buffer, tag: 1, durable: true) else {
+      Issue.record("not queued")
+      return
+    }
+    queue.kick()
+    bench.disk.serve(queue: 0)
+    let done = queue.nextSummary(2)
+    #expect(done == Summary(tag: 1, byteCount: 0, code: .ioError, hasBuffer: true))
+    #expect(bench.disk.available(queue: 0) == 0, "a FLUSH was published")
+  }
+
   @Test("rule 7: the poll that refills a slot kicks it")
   func refilledKick() throws {
     let bench = try stepped(depth: 2)

@@ -18,14 +18,14 @@ struct SimulateCommand: ParsableCommand {
   @Option(help: "Replays one schedule: numbers with spaces between, as printed by a violation.")
   var schedule: String?
 
-  @Option(help: "Schedules at most of each scenario.")
-  var limit = 2_000_000
+  @Option(help: "Schedules at most of each scenario; of a random one a million unless given.")
+  var limit: Int?
 
   @Option(help: "The seed of random schedules.")
   var seed: UInt64 = 1
 
   func validate() throws {
-    guard limit > 0 else { throw ValidationError("--limit \(limit): choose 1 or more") }
+    if let limit, limit <= 0 { throw ValidationError("--limit \(limit): choose 1 or more") }
     if let schedule, Schedule(schedule) == nil {
       throw ValidationError("--schedule '\(schedule)': numbers from 0 on, with spaces between")
     }
@@ -51,11 +51,16 @@ struct SimulateCommand: ParsableCommand {
   private func find(_ name: String) -> Scenario? { Scenarios.all.first { $0.name == name } }
 
   private func replay(_ scenario: Scenario, _ schedule: Schedule) throws {
-    let end = try Explorer(try QueueWorld(scenario)).replay(schedule)
+    let end = try Explorer(try scenario.makeWorld()).replay(schedule)
     guard case .violation(let message) = end else {
       return Terminal.line("no violation: \(scenario.name), schedule \(schedule)")
     }
     throw Failure(.mismatch, "violation: \(message)")
+  }
+
+  /// Where all schedules of several threads are walked, the ring's format adds nothing.
+  private func rings(of scenario: Scenario) -> [Scenario.Ring] {
+    Scenarios.isCounted(scenario) && scenario.shape != .queue ? [.split] : Scenario.Ring.allCases
   }
 
   private func explore(_ scenarios: [Scenario]) throws {
@@ -66,14 +71,14 @@ struct SimulateCommand: ParsableCommand {
     var schedules = 0
     var violations = 0
     for scenario in scenarios {
-      for ring in Scenario.Ring.allCases {
-        let world = try QueueWorld(scenario.with { $0.ring = ring })
+      for ring in rings(of: scenario) {
+        let world = try scenario.with { $0.ring = ring }.makeWorld()
         let isSampled = Scenarios.sampled.contains(scenario)
         let start = Clock.nanoseconds
         let report =
           isSampled
-          ? try Explorer(world).sample(limit, seed: seed)
-          : try Explorer(world).walk(limit: limit, hashing: !Scenarios.isCounted(scenario))
+          ? try Explorer(world).sample(limit ?? 1_000_000, seed: seed)
+          : try Explorer(world).walk(limit: limit ?? .max, hashing: !Scenarios.isCounted(scenario))
         schedules += report.schedules
         var result = report.isClosed ? "closed" : isSampled ? "clean" : "clean so far"
         if let violation = report.violation {

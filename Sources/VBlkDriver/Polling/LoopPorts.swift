@@ -58,22 +58,25 @@ struct LoopPorts: ~Copyable {
   /// Begins what the clients have published, as long as there are slots.
   ///
   /// - Returns: How many requests were taken.
-  mutating func takeRequests(_ queue: inout Queue) -> Int {
+  mutating func takeRequests(_ queue: inout Queue, max limit: UInt64) -> Int {
     var taken = 0
     let first = turn
     for step in 0..<count {
       let port = (first + step) % count
       guard ends[port].memory != nil else { continue }
-      let ofPort = takeRequests(of: port, &queue)
+      let ofPort = takeRequests(of: port, &queue, max: limit)
       taken += ofPort
       if ofPort > 0 { turn = (port + 1) % count }
     }
     return taken
   }
 
-  private mutating func takeRequests(of port: Int, _ queue: inout Queue) -> Int {
+  private mutating func takeRequests(
+    of port: Int, _ queue: inout Queue, max most: UInt64
+  ) -> Int {
     let first = ends[port].consumed
-    let limit = ends[port].rings.requested
+    let requested = ends[port].rings.requested
+    let limit = first + min(requested - first, most)
     while ends[port].consumed != limit, freeRoute != BioRecord.none {
       let request = ends[port].rings.request(at: ends[port].consumed)
       guard begin(request, of: port, &queue) else { break }
@@ -140,6 +143,9 @@ struct LoopPorts: ~Copyable {
       }
     }
   }
+
+  /// The client's tag of an operation in flight.
+  func clientTag(_ route: UInt64) -> UInt64 { routes[UInt32(truncatingIfNeeded: route)].tag }
 
   /// Whether a client has published something, or gone, since the last round; before a sleep.
   var isWanted: Bool {

@@ -5,10 +5,10 @@
 struct LoopQueue: ~Copyable {
   var queue: Queue
   let shared: SharedQueue
-  private var ports: LoopPorts
+  private(set) var ports: LoopPorts
   private var portVersion = 0
   /// Parts that were taken and wait for a slot, in the order of their pushes.
-  private var waiting: Place<SpreadPart>?
+  private(set) var waiting: Place<SpreadPart>?
 
   init(_ queue: consuming Queue, waker: LoopWaker) {
     shared = SharedQueue(queue, waker: waker)
@@ -60,31 +60,34 @@ struct LoopQueue: ~Copyable {
 
   /// Begins requests of the ports as long as there are slots; the next kick publishes them.
   ///
+  /// - Parameter limit: Requests of each port, at most.
   /// - Returns: How many were taken.
   @discardableResult
-  mutating func takeRequests() -> Int {
+  mutating func takeRequests(max limit: UInt64 = .max) -> Int {
     let version = shared.portVersion
     if version != portVersion {
       portVersion = version
       for memory in shared.takePorts() { ports.add(memory) }
     }
-    return ports.takeRequests(&queue)
+    return ports.takeRequests(&queue, max: limit)
   }
 
   /// Reaps what is there, and hands each completion to its port.
   ///
+  /// - Parameter limit: Completions, at most; nil stands for as many as there are slots.
   /// - Returns: Whether anything was reaped.
   @discardableResult
-  mutating func reap() -> Bool {
+  mutating func reap(max limit: Int? = nil) -> Bool {
     let before = queue.lastUsed
-    var left = queue.depth
+    let limit = limit ?? queue.depth
+    var left = limit
     while left > 0, let done = queue.next() {
       let route = UInt32(truncatingIfNeeded: done.tag)
       let result = done.result
       ports.deliver(route, result, done.intoSource())
       left -= 1
     }
-    return queue.lastUsed != before || left < queue.depth
+    return queue.lastUsed != before || left < limit
   }
 
   // MARK: - The end

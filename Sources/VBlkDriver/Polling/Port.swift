@@ -170,6 +170,18 @@ public struct Port: ~Copyable {
     target.waker.wake()
   }
 
+  /// Whether the loop has handed something back that was not taken.
+  package var hasCompletion: Bool { taken != rings.completed }
+
+  /// What the client's further behaviour depends on, for the explorer of interleavings.
+  package func fingerprint(_ add: (UInt64) -> Void) {
+    for position in taken..<rings.completed {
+      let done = rings.completion(at: position)
+      add(done.tag << 8 | UInt64(done.result.code?.rawValue ?? 0))
+    }
+    add(UInt64(inFlight))
+  }
+
   /// One finished operation, or nil where there is none; never blocks. A call that finds nothing
   /// first kicks what is pending.
   public mutating func next() -> Completion? {

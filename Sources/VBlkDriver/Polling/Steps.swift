@@ -12,6 +12,19 @@ extension Queue {
     return true
   }
 
+  /// Follows a reset, or a restart, of the device.
+  package mutating func stepFollow() {
+    followReset()
+    resumeIfRestarted()
+  }
+
+  /// Whether ``stepFollow()`` has something to do.
+  package var mustFollow: Bool {
+    let current = device.epochWord.load(ordering: .acquiring)
+    return current != epoch
+      || state.isStopped && memory.enabledEpoch.load(ordering: .acquiring) == epoch
+  }
+
   /// Counts polls from 0 on: one in so many takes the slow path, which is to be at the same place
   /// in
   /// each run.
@@ -90,7 +103,10 @@ extension Queue {
     }
     let isCursors = !dios[index].isSynchronous && dios[index].remaining > 0
     let isFlushs = dios[index].isStalled && dios[index].remaining == 0
-    let holders = (dios[index].isSynchronous || isCursors ? 1 : 0) + (isFlushs ? 1 : 0)
+    // A FLUSH for which a slot was reserved; after a reset its record is still the spread dio's.
+    let isReserved = bios == 0 && dios[index].operation == .flush && dios[index].part == nil
+    let holders =
+      (dios[index].isSynchronous || isCursors ? 1 : 0) + (isFlushs || isReserved ? 1 : 0)
     return count == bios + holders
       ? nil : "dio \(index) has count \(count), \(bios) bios in flight and \(holders) more holders"
   }
@@ -132,36 +148,51 @@ extension Queue {
   // MARK: - Fingerprint
 
   /// What the queue's further behaviour depends on, apart from which slot or record is whose.
-  package func fingerprint(_ add: (UInt64) -> Void) {
+  ///
+  /// - Parameters:
+  ///   - add: Takes the words.
+  ///   - name: What an operation's tag stands for.
+  package func fingerprint(
+    _ add: (UInt64) -> Void, naming name: (UInt64) -> UInt64 = { $0 }
+  ) {
     var words: [[UInt64]] = []
-    for head in heads where records[head].isOwned { words.append(bioWords(head)) }
-    for index in dios.indices where dios[index].isActive { words.append(dioWords(index)) }
+    for head in heads where records[head].isOwned { words.append(bioWords(head, name)) }
+    for index in dios.indices where dios[index].isActive { words.append(dioWords(index, name)) }
     words.sort { $0.lexicographicallyPrecedes($1) }
     for word in words.joined() { add(word) }
     for place in 0..<state.keptCount {
-      add(memory.kept[(state.keptFirst + place) % memory.kept.count].tag)
+      add(name(memory.kept[(state.keptFirst + place) % memory.kept.count].tag))
     }
-    for place in 0..<state.stalledCount { add(dios[memory.stalled[place]].tag) }
+    for place in 0..<state.stalledCount { add(name(dios[memory.stalled[place]].tag)) }
     add(UInt64(availShadow &- availPublished) << 32 | UInt64(usedSeen &- lastUsed))
     add(UInt64(bitPattern: Int64(freeCount)))
     add(isRunning ? 1 : 0)
   }
 
-  private func bioWords(_ head: UInt32) -> [UInt64] {
+  private func bioWords(_ head: UInt32, _ name: (UInt64) -> UInt64) -> [UInt64] {
     let position = records[head].position
     let operation = UInt64(records[head].operation.rawValue)
-    if records[head].isPlain { return [0, records[head].tag, position, operation] }
+    if records[head].isPlain { return [0, name(records[head].tag), position, operation] }
     let isWriting: UInt64 = memory.details[head].isWriting ? 1 : 0
-    return [1, dios[records[head].owner].tag, position, operation, isWriting]
+    let owner = records[head].owner
+    return [1, name(dios[owner].tag), position, operation, isWriting, partWord(owner)]
   }
 
-  private func dioWords(_ index: UInt32) -> [UInt64] {
+  /// Which spread dio a dio is a part of, from 1 on; 0 for none.
+  private func partWord(_ index: UInt32) -> UInt64 {
+    dios[index].part.map { UInt64($0.value.parent.value.index) + 1 } ?? 0
+  }
+
+  private func dioWords(_ index: UInt32, _ name: (UInt64) -> UInt64) -> [UInt64] {
     var flags: UInt64 = dios[index].isStalled ? 1 : 0
     if dios[index].isFlushing { flags |= 2 }
     if dios[index].holdsLocks { flags |= 4 }
     if dios[index].isSynchronous { flags |= 8 }
     let count = UInt64(dios[index].count.load(ordering: .relaxed))
-    return [2, dios[index].tag, UInt64(dios[index].code), dios[index].remaining, count, flags]
+    return [
+      2, name(dios[index].tag), UInt64(dios[index].code), dios[index].remaining, count, flags,
+      partWord(index), dios[index].start,
+    ]
   }
 }
 
@@ -173,5 +204,10 @@ package struct InFlightTags {
   package subscript(head: UInt16) -> UInt64 {
     let head = UInt32(head)
     return records[head].isPlain ? records[head].tag : dios[records[head].owner].tag
+  }
+
+  /// Which spread dio's part it is, by its record; nil for none.
+  package func spreadRecord(head: UInt16) -> UInt32? {
+    dios[records[UInt32(head)].owner].part?.value.parent.value.index
   }
 }

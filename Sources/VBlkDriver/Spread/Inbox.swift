@@ -41,6 +41,12 @@ final class Inbox<Entry: InboxEntry & ~Copyable>: Sendable {
   /// so first, a pusher looks for sleepers afterwards.
   var isEmpty: Bool { head.load(ordering: .sequentiallyConsistent) <= closed }
 
+  /// The entry pushed last, where the pushers stand still.
+  var first: Place<Entry>? {
+    let bits = head.load(ordering: .acquiring)
+    return bits > closed ? Place(bits: bits) : nil
+  }
+
   /// Takes all entries, linked in the order in which they were pushed.
   func takeAll() -> Place<Entry>? {
     guard head.load(ordering: .relaxed) > closed else { return nil }

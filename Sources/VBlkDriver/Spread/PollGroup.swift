@@ -40,12 +40,14 @@ public struct PollGroup: ~Copyable {
 
   /// What the group does, without a place of its own.
   static func makeHome(
-    _ home: consuming Queue, with others: [SharedQueue], options: Options
+    _ home: consuming Queue, with others: [SharedQueue], options: Options,
+    pause: SpreadPause? = nil
   ) -> SpreadHome {
     precondition(options.depth > 0, "a group has a depth of at least 1")
     precondition(options.partByteCount > 0, "a part has at least one byte")
     let (layout, members) = Self.arrange(home, others, partBytes: options.partByteCount)
-    return SpreadHome(queue: home, others: members, layout: layout, capacity: options.depth)
+    return SpreadHome(
+      queue: home, others: members, layout: layout, capacity: options.depth, pause: pause)
   }
 
   /// Devices in the order of their first members, each with its members.

@@ -26,12 +26,13 @@ struct SpreadHome: ~Copyable {
   private(set) var isClosed = false
 
   init(
-    queue: consuming Queue, others: [SharedQueue], layout: SpreadLayout, capacity: Int
+    queue: consuming Queue, others: [SharedQueue], layout: SpreadLayout, capacity: Int,
+    pause: SpreadPause? = nil
   ) {
     self.queue = queue
     self.others = others
     self.layout = layout
-    table = SpreadTable(capacity: capacity, members: others.count + 1)
+    table = SpreadTable(capacity: capacity, members: others.count + 1, pause: pause)
   }
 
   private var records: Table<SpreadRecord> { table.records }
@@ -54,12 +55,24 @@ struct SpreadHome: ~Copyable {
   ) -> Queue.Admission {
     let admission = check(operation, at: offset, count, source)
     guard case .accepted(let clamped) = admission else { return admission }
-    let range = offset..<(offset + clamped)
+    guard
+      let index = issue(
+        operation, offset..<(offset + clamped), source, tag: tag, durable: durable)
+    else { return .refused(.busy) }
+    return dropOwn(index).map { .ended($0) } ?? admission
+  }
+
+  /// What follows the checks, up to the submitter's own drop.
+  ///
+  /// - Returns: The record; nil where there is none, or no slot.
+  mutating func issue(
+    _ operation: Operation, _ range: Range<UInt64>, _ source: DioSource, tag: UInt64, durable: Bool
+  ) -> UInt32? {
     let volumes = operation == .flush ? flushedVolumes(.max) : layout.volumes(of: range)
     let flushed = durable ? flushedVolumes(volumes) : 0
     guard let index = reserve(operation, volumes, flushed) else {
       queue.counters.ringFullStalls &+= 1
-      return .refused(.busy)
+      return nil
     }
     records[index].source = source
     records[index].tag = tag
@@ -68,7 +81,7 @@ struct SpreadHome: ~Copyable {
     } else {
       addParts(index, operation, range)
     }
-    return dropOwn(index).map { .ended($0) } ?? admission
+    return index
   }
 
   /// All that can be refused, before anything is done (rule 3).
@@ -284,7 +297,7 @@ struct SpreadHome: ~Copyable {
   }
 
   /// The dio that ended first. It has waited in its own record, and held the record's credit.
-  private mutating func takeDone() -> Completion? {
+  mutating func takeDone() -> Completion? {
     guard doneFirst != BioRecord.none else { return nil }
     let index = doneFirst
     doneFirst = records[index].next
@@ -326,14 +339,17 @@ struct SpreadHome: ~Copyable {
     queue.close()
   }
 
-  private var unfinished: Int {
-    var done = 0
+  private var unfinished: Int { inFlight - doneRecords.count }
+
+  /// Done and not taken, in their order.
+  var doneRecords: [UInt32] {
+    var done: [UInt32] = []
     var index = doneFirst
     while index != BioRecord.none {
-      done += 1
+      done.append(index)
       index = records[index].next
     }
-    return inFlight - done
+    return done
   }
 
   /// Ends the home: what is in flight first; what is done and not taken is dropped.

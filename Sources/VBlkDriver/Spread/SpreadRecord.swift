@@ -15,12 +15,15 @@ struct SpreadShared: ~Copyable, InboxEntry {
   /// Which of the table's records it is.
   let index: UInt32
   let home: Inbox<SpreadShared>
+  /// Where the explorer of interleavings lets other threads act; nil otherwise.
+  let pause: SpreadPause?
   var link: Place<SpreadShared>?
-  private let padding: (UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0)
+  private let padding: (UInt64, UInt64) = (0, 0)
 
-  init(index: UInt32, home: Inbox<SpreadShared>) {
+  init(index: UInt32, home: Inbox<SpreadShared>, pause: SpreadPause?) {
     self.index = index
     self.home = home
+    self.pause = pause
   }
 
   /// Begins a stage, by its one owner; the count is the submitter's.
@@ -72,11 +75,24 @@ extension Place where Element == SpreadPart {
     let parent = value.parent
     value.doneBytes = byteCount
     if code != 0 { parent.value.record(code) }
+    parent.value.pause?(.recorded)
     guard parent.value.drop() else { return }
+    parent.value.pause?(.dropped)
     let isTaken = parent.value.home.push(parent)
     precondition(isTaken, "home waits for its spread dios before it closes")
   }
 }
+
+/// Between which steps of a part's end other threads may act.
+package enum SpreadStep: Sendable {
+  /// Its bytes and its error are there, its reference is still held.
+  case recorded
+  /// It was the last, and the dio is not yet handed home.
+  case dropped
+}
+
+/// Called at each such place.
+package typealias SpreadPause = @Sendable (SpreadStep) -> Void
 
 /// What only home knows of a spread dio.
 struct SpreadRecord: ~Copyable {
@@ -105,13 +121,15 @@ final class SpreadTable: @unchecked Sendable {  // home's thread, but for what t
   let memberCount: Int
   private let parts: Table<SpreadPart>
 
-  init(capacity: Int, members: Int) {
+  init(capacity: Int, members: Int, pause: SpreadPause? = nil) {
     precondition(
       MemoryLayout<SpreadShared>.stride == 64, "what threads share must be one cache line")
     precondition(
       MemoryLayout<SpreadPart>.stride == 128, "a part must share no cache line with another")
     let home = inbox
-    let shared = Table<SpreadShared>(count: capacity) { SpreadShared(index: $0, home: home) }
+    let shared = Table<SpreadShared>(count: capacity) {
+      SpreadShared(index: $0, home: home, pause: pause)
+    }
     self.shared = shared
     records = Table(count: capacity) {
       SpreadRecord(next: $0 + 1 < capacity ? $0 + 1 : BioRecord.none)
