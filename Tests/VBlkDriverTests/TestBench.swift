@@ -115,7 +115,7 @@ extension Queue {
   var isAtRest: Bool {
     let diosFree = dios.indices.allSatisfy { !dios[$0].isActive }
     let slotsFree = records.indices.allSatisfy {
-      !records[$0].isOwned && records[$0].state == .free
+      !records[$0].isOwned && !records[$0].isLent
     }
     return diosFree && slotsFree && state.keptCount == 0 && state.stalledCount == 0
       && state.lockHolders == 0 && pendingWork == (isInOrder ? 1 : 0) && freeCount == depth

@@ -39,9 +39,17 @@ struct BlockReference {
 
   /// The longest stretch from `offset` on that is contiguous for the device, at most `limit` bytes;
   /// 0 bytes where the device can't reach it.
+  @inline(__always)
   func run(at offset: Int, limit: Int) -> (deviceAddress: UInt64, byteCount: Int) {
-    guard !isOneRun else { return (deviceAddress + UInt64(offset), limit) }
-    return unsafe block.pointee.run(at: offset, limit: limit)
+    guard _fastPath(isOneRun) else { return searchRun(at: offset, limit: limit) }
+    return (deviceAddress &+ UInt64(truncatingIfNeeded: offset), limit)
+  }
+
+  @inline(never)
+  private func searchRun(
+    at offset: Int, limit: Int
+  ) -> (deviceAddress: UInt64, byteCount: Int) {
+    unsafe block.pointee.run(at: offset, limit: limit)
   }
 }
 

@@ -16,6 +16,7 @@ enum Operation: UInt8 {
   }
 
   /// Bytes that the device writes between the data and the status.
+  @inline(__always)
   var answerByteCount: UInt32 {
     self == .zoneAppend ? UInt32(RequestAnswer.appendSectorByteCount) : 0
   }
@@ -30,21 +31,32 @@ enum Operation: UInt8 {
   }
 
   /// A read or write: data that is cut into bios as the limits want it.
+  @inline(__always)
   var isTransfer: Bool { self == .read || self == .write }
 
   /// A list of ranges without data.
+  @inline(__always)
   var isRange: Bool { self == .discard || self == .writeZeroes || self == .secureErase }
 
   /// One bio whatever its size: there is nothing to cut.
   var isOneBio: Bool { !isTransfer && !isRange }
 
   /// A command for zones, or a report of them.
+  @inline(__always)
   var isZoned: Bool { rawValue >= Operation.zoneReport.rawValue }
 
+  /// Bytes that the device may write in a request of `byteCount` data bytes, the status among them.
+  @inline(__always)
+  func writableBytes(_ byteCount: UInt32) -> UInt32 {
+    1 &+ (deviceWrites ? byteCount : answerByteCount)
+  }
+
   /// Whether the header names a sector; it is 0 for all others (virtio 1.3, 5.2.6).
+  @inline(__always)
   var namesSector: Bool { isTransfer || isZoned && self != .zoneResetAll }
 
   /// `type` of its requests.
+  @inline(__always)
   var requestType: RequestType {
     switch self {
     case .read: .read

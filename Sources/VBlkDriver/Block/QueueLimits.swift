@@ -24,6 +24,10 @@ public struct QueueLimits: Equatable, Sendable {
   public let secureErase: RangeLimits
   /// The zones, where the device has any.
   public let zoned: ZonedLimits?
+  /// Whether writes must be where a zone's write pointer is.
+  let isHostManaged: Bool
+  /// Most bytes of a bio of one segment: whole blocks.
+  let maxPlainBytes: UInt64
 
   /// Most bytes of one range of a discard, 0 where there is no discard.
   public var maxDiscardBytes: Int { discard.maxBytes }
@@ -31,9 +35,6 @@ public struct QueueLimits: Equatable, Sendable {
   public var discardAlignment: Int { discard.alignment }
   /// Most bytes of one range of a write-zeroes, 0 where there is none.
   public var maxWriteZeroesBytes: Int { writeZeroes.maxBytes }
-
-  /// Whether writes must be where a zone's write pointer is.
-  var isHostManaged: Bool { zoned?.model == .hostManaged }
 
   /// The limits of an operation that is a list of ranges.
   func range(_ operation: Operation) -> RangeLimits {
@@ -70,6 +71,7 @@ public struct QueueLimits: Equatable, Sendable {
     }
     maxSegmentSize = sizeMax == 0 ? Limits.bytesPerBio : min(sizeMax, Limits.bytesPerBio)
     maxBioBytes = Limits.bytesPerBio
+    maxPlainBytes = UInt64(min(maxSegmentSize, maxBioBytes) & ~(logicalBlockSize - 1))
 
     let block = logicalBlockSize
     discard = RangeLimits(
@@ -84,6 +86,7 @@ public struct QueueLimits: Equatable, Sendable {
       sectors: config.maxSecureEraseSectors, segments: config.maxSecureEraseSegments,
       alignment: config.secureEraseAlignment, block: block)
     zoned = try features.contains(.zoned) ? ZonedLimits(config, block: block) : nil
+    isHostManaged = zoned?.model == .hostManaged
   }
 
   private static func logicalBlock(

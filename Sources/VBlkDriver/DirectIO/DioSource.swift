@@ -62,15 +62,24 @@ extension DioSource {
     }
   }
 
-  /// The bytes at `place`, contiguous for the device.
-  func run(at place: SourcePlace, limit: Int) -> (deviceAddress: UInt64, byteCount: Int) {
+  /// The bytes at `place`, contiguous for the device, at most `limit`; `place` moves behind them.
+  @inline(__always)
+  func takeRun(
+    at place: inout SourcePlace, limit: Int
+  ) -> (deviceAddress: UInt64, byteCount: Int) {
     switch self {
     case .none, .memory: preconditionFailure("no DMA memory to gather")
-    case .buffer(let block): return block.run(at: place.offset, limit: limit)
+    case .buffer(let block):
+      let run = block.run(at: place.offset, limit: limit)
+      place.offset &+= run.byteCount
+      return run
     case .list(let list):
       let segment = list[place.segment]
-      return segment.block.run(
-        at: segment.offset + place.offset, limit: min(limit, segment.byteCount - place.offset))
+      let left = segment.byteCount &- place.offset
+      let run = segment.block.run(at: segment.offset &+ place.offset, limit: min(limit, left))
+      place.segment &+= run.byteCount == left ? 1 : 0
+      place.offset = run.byteCount == left ? 0 : place.offset &+ run.byteCount
+      return run
     }
   }
 

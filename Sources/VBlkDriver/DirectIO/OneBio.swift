@@ -23,7 +23,8 @@ extension Queue {
     guard answer > 0 else { return addLongChain(head, segments: 0, operation) }
     var address = requests[head].payload
     if operation == .zoneReport {
-      address = dios[index].source.run(at: SourcePlace(), limit: Int(answer)).deviceAddress
+      var place = SourcePlace()
+      address = dios[index].source.takeRun(at: &place, limit: Int(answer)).deviceAddress
     }
     addChain(head, address: address, count: UInt64(answer), deviceWrites: true)
   }
@@ -56,9 +57,8 @@ extension Queue {
     var left = byteCount
     var count = 0
     while left > 0 {
-      let run = source.run(at: place, limit: min(left, limits.maxSegmentSize))
+      let run = source.takeRun(at: &place, limit: min(left, limits.maxSegmentSize))
       precondition(run.byteCount > 0, "a source with a hole was let through")
-      place = source.advance(place, by: run.byteCount)
       left -= run.byteCount
       count += 1
     }

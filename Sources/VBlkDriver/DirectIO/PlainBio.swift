@@ -11,9 +11,14 @@ extension Queue {
   func isPlain(
     _ offset: UInt64, _ count: UInt64, _ block: BlockReference, _ limit: UInt64
   ) -> Bool {
+    fits(offset, count, limit) && _fastPath(block.plainArena == arena)
+  }
+
+  /// Whole blocks, 1 to `limit` bytes, on the device, and a slot is free.
+  @inlinable @inline(__always)
+  func fits(_ offset: UInt64, _ count: UInt64, _ limit: UInt64) -> Bool {
     _fastPath((offset | count) & blockMask == 0) && _fastPath(count &- 1 < limit)
       && _fastPath(offset <= capacity &- count) && _fastPath(freeCount > 0)
-      && _fastPath(block.plainArena == arena)
   }
 
   /// Makes a plain bio available; it is published by the next kick.

@@ -16,7 +16,6 @@ extension Queue {
     let (count, byteCount) = plan(index, limit, upTo: min(wanted, room))
     let head = takeSlot(for: index)
     fill(head, operation, dio: index, position: dios[index].position, 0)
-    records[head].tag = byteCount
     records[head].block = bounce
     if bounce != nil { memory.details[head] = BounceDetail() }
     var position = dios[index].position
@@ -36,7 +35,7 @@ extension Queue {
     addChain(
       head, address: bounce?.deviceAddress ?? requests[head].payload,
       count: UInt64(count) * UInt64(RangeSegment.byteCount), deviceWrites: false)
-    countBio(dio: index, consumed: Int(byteCount))
+    countBios(1, dio: index, consumed: byteCount, next: SourcePlace())
     return true
   }
 

@@ -81,11 +81,8 @@ extension Queue {
     }
   }
 
-  @inline(never)
-  @usableFromInline
-  mutating func kickForgotten() { kick() }
-
   /// Reaps one used entry, if a packed ring has one. Whatever ends by it is kept for delivery.
+  @inline(__always)
   mutating func reapOne() {
     guard let (id, length) = usedElement() else {
       usedSeen = lastUsed
@@ -94,10 +91,20 @@ extension Queue {
     guard id < headLimit else {
       return violate(.usedIDOutOfRange, UInt64(id), bound: UInt64(headLimit))
     }
+    let status = requests[id].status
+    guard _fastPath(UInt64(length) | BioRecord.part == records[id].expected),
+      _fastPath(status == 0)
+    else { return reapUnusual(id, length, status) }
+    stepUsed(id)
+    endPart(id, code: nil)
+  }
+
+  /// Reaps a used entry of a known id that is not the full success of a dio's bio.
+  @inline(never)
+  private mutating func reapUnusual(_ id: UInt32, _ length: UInt32, _ status: UInt8) {
     guard records[id].isOwned else {
       return violate(.usedIDNotInFlight, UInt64(id), bound: UInt64(headLimit))
     }
-    let status = requests[id].status
     guard status != RequestStatus.poison else {
       // One that a batch passed over without its status was not used: a later one was, before it.
       return violate(
@@ -122,14 +129,13 @@ extension Queue {
 
   /// Bytes of the request in slot `id` that the device may write, the status among them.
   mutating func writableBytes(_ id: UInt32) -> UInt32 {
-    let operation = records[id].operation
-    return 1 + (operation.deviceWrites ? records[id].byteCount : operation.answerByteCount)
+    records[id].operation.writableBytes(records[id].byteCount)
   }
 
   @inline(__always)
   mutating func usedElement() -> (id: UInt32, length: UInt32)? {
+    guard isPositional else { return ring.usedElement(at: lastUsed) }
     if isInOrder { return elementInOrder() }
-    guard isPacked else { return ring.usedElement(at: lastUsed) }
     let word = packed.nextWord
     return packed.isUsed(word) ? PackedRing.usedElement(word) : nil
   }
@@ -138,9 +144,9 @@ extension Queue {
   @inline(__always)
   mutating func stepUsed(_ id: UInt32) {
     lastUsed &+= 1
+    guard isPositional else { return }
     if isInOrder { usedSeen = lastUsed }
-    guard isPacked else { return }
-    packed.step(Int(records[id].span))
+    if isPacked { packed.step(Int(records[id].span)) }
   }
 
   /// Ends the bio in slot `id`, by its completion or by the sweep.
@@ -169,13 +175,13 @@ extension Queue {
   }
 
   /// Ends one bio of a dio that has a record of its own.
+  @inline(__always)
   private mutating func endPart(_ id: UInt32, code: VBlkError.Code?) {
     let index = records[id].owner
     if let code, dios[index].code == 0 { dios[index].code = code.rawValue }
     if code == .unsupported { device.turnOff(records[id].operation) }
     if records[id].block != nil, endBounce(id, code: code) { return }
     if code == nil { counters.bytes &+= UInt64(records[id].byteCount) }
-    records[id].state = .free
     releaseSlot(id)
     refill(index)
     dropDio(index)
@@ -184,6 +190,7 @@ extension Queue {
   /// Copies a bounced bio's data out, or turns the read of a read-modify-write into its write.
   ///
   /// - Returns: Whether the bio goes on in the same slot.
+  @inline(never)
   private mutating func endBounce(_ id: UInt32, code: VBlkError.Code?) -> Bool {
     guard let block = records[id].block else { return false }
     let index = records[id].owner
@@ -210,10 +217,16 @@ extension Queue {
   ///     synchronous caller, or it is free: a spread dio's part has ended, or one Completion is
   ///     kept.
   /// After a drop that was not the last the dio is not touched.
+  @inline(__always)
   mutating func dropDio(_ index: UInt32) {
     let left = dios[index].count.wrappingSubtract(1, ordering: .acquiringAndReleasing).newValue
     precondition(left != .max, "a dio's count fell below 0")
     guard left == 0 else { return }
+    endStage(index)
+  }
+
+  @inline(never)
+  private mutating func endStage(_ index: UInt32) {
     if dios[index].isDurable, !dios[index].isFlushing, dios[index].code == 0, !state.isStopped,
       !device.cache.isStable(since: dios[index].cacheWord)
     {
@@ -245,26 +258,30 @@ extension Queue {
 
   /// What a dio has come to (rule 3): its first error, else its bytes.
   mutating func result(of index: UInt32) -> IOResult {
+    let code = dios[index].code
     return IOResult(
-      byteCount: Int(dios[index].byteCount), code: VBlkError.Code(rawValue: dios[index].code))
+      byteCount: Int(dios[index].byteCount),
+      code: code == 0 ? nil : VBlkError.Code(rawValue: code))
   }
 
   // MARK: - Kept completions
 
   /// Keeps a finished operation for delivery; it holds a credit, not a slot (rule 9).
+  @inline(__always)
   mutating func keep(_ completion: KeptCompletion) {
     precondition(state.keptCount < memory.kept.count, "more completions kept than slots")
-    let place = (state.keptFirst + state.keptCount) % memory.kept.count
-    memory.kept[place] = completion
+    let place = state.keptFirst &+ state.keptCount
+    memory.kept[place < memory.kept.count ? place : place &- memory.kept.count] = completion
     state.keptCount += 1
     pendingWork += 1
     freeCount -= 1
     usedSeen = lastUsed
   }
 
+  @inline(__always)
   mutating func takeKept() -> Completion {
     let kept = memory.kept[state.keptFirst]
-    state.keptFirst = (state.keptFirst + 1) % memory.kept.count
+    state.keptFirst = state.keptFirst + 1 == memory.kept.count ? 0 : state.keptFirst + 1
     state.keptCount -= 1
     pendingWork -= 1
     freeCount += 1

@@ -13,6 +13,10 @@ extension Queue {
     tag: UInt64, durable: Bool
   ) -> Submission<DMABuffer> {
     let wanted = UInt64(block.byteCount)
+    if !durable, isOpen(operation), isPlain(offset, wanted, block, capacity) {
+      addStraight(prepareDio(operation, at: offset, wanted, .buffer(block), tag: tag), block)
+      return .queued
+    }
     switch admit(operation, at: offset, count: wanted, source: .buffer(block), durable: durable) {
     case .ended(let result): return .completed(result, DMABuffer(block))
     case .refused(let code): return .refused(code, DMABuffer(block))
@@ -46,6 +50,10 @@ extension Queue {
   ) -> Submission<SegmentList> {
     let list = segments.intoStorage()
     let wanted = list.byteCount
+    if !durable, isOpen(operation), list.plainArena == arena, fits(offset, wanted, capacity) {
+      advanceCursor(prepareDio(operation, at: offset, wanted, .list(list), tag: tag))
+      return .queued
+    }
     switch admit(operation, at: offset, count: wanted, source: .list(list), durable: durable) {
     case .ended(let result): return .completed(result, SegmentList(storage: list))
     case .refused(let code): return .refused(code, SegmentList(storage: list))
@@ -112,6 +120,15 @@ extension Queue {
     case ended(IOResult)
     case refused(VBlkError.Code)
     case accepted(byteCount: UInt64)
+  }
+
+  /// Whether whole blocks that are read or written have nothing to wait for, as on the fast path:
+  /// what fits there but for its size, or its list of segments, needs no other check. A reset that
+  /// was not followed yet is followed first.
+  @inline(__always)
+  private mutating func isOpen(_ operation: Operation) -> Bool {
+    (operation == .read ? maxReadBytes : maxWriteBytes) > 0
+      && device.epochWord.load(ordering: .acquiring) == epoch
   }
 
   /// All checks of an asynchronous submission, a free slot last.
@@ -200,6 +217,7 @@ extension Queue {
     case .none, .memory: return nil
     case .buffer(let block): return checkRuns(block, at: 0, count: Int(count))
     case .list(let list):
+      if list.plainArena == arena { return nil }
       var left = Int(count)
       for index in 0..<list.segmentCount where left > 0 {
         let segment = list[index]
@@ -234,8 +252,7 @@ extension Queue {
     -> Bool
   {
     (offset | count) & blockMask == 0
-      && count <= UInt64(min(limits.maxSegmentSize, limits.maxBioBytes))
-      && operation.isTransfer && count <= zoneRoom(at: offset)
+      && count <= limits.maxPlainBytes && operation.isTransfer && count <= zoneRoom(at: offset)
   }
 
   /// Begins an operation that passed every check and has a slot.
@@ -251,8 +268,10 @@ extension Queue {
       return addPlain(operation, at: offset, block, count, tag: tag)
     }
     let index = prepareDio(operation, at: offset, count, source, tag: tag)
-    dios[index].isDurable = needsFlush
-    dios[index].cacheWord = device.cache.current
+    if needsFlush {
+      dios[index].isDurable = true
+      dios[index].cacheWord = device.cache.current
+    }
     dios[index].rangeFlags = rangeFlags
     begin(index)
   }

@@ -43,7 +43,8 @@ extension Queue {
     addChain(
       head, address: bounce.deviceAddress, count: UInt64(onDevice),
       deviceWrites: modifies || operation == .read)
-    countBio(dio: index, consumed: Int(count))
+    let next = dios[index].source.advance(detail.place, by: Int(count))
+    countBios(1, dio: index, consumed: count, next: next)
     return true
   }
 
@@ -59,6 +60,7 @@ extension Queue {
   mutating func writeBack(_ head: UInt32) {
     guard let bounce = records[head].block else { return }
     records[head].operation = .write
+    records[head].expected = BioRecord.part | UInt64(Operation.write.writableBytes(0))
     requests[head].write(.write, sector: records[head].position >> Sector.shift)
     addChain(
       head, address: bounce.deviceAddress, count: UInt64(records[head].byteCount),
@@ -208,7 +210,7 @@ extension Queue {
   /// subtracts it from the capacity.
   mutating func updateFastPath() {
     let isOpen = state.stalledCount == 0 && state.lockHolders == 0 && !limits.isHostManaged
-    let plain = min(capacity, UInt64(min(limits.maxSegmentSize, limits.maxBioBytes)))
+    let plain = min(capacity, limits.maxPlainBytes)
     maxReadBytes = isOpen ? plain : 0
     maxWriteBytes = isOpen && !device.info.isReadOnly ? plain : 0
   }

@@ -31,6 +31,8 @@ public struct Queue: ~Copyable {
   @usableFromInline let isPlatformOrdered: Bool
   @usableFromInline let blockMask: UInt64
   let memory: QueueMemory
+  /// The records of operations that are more than one plain bio.
+  let dios: Table<DioRecord>
   let limits: QueueLimits
 
   // The fast path's gate: what one plain bio may be. `maxPlainBytes` is 0 while every submission
@@ -71,6 +73,7 @@ public struct Queue: ~Copyable {
   init(memory: QueueMemory, device: Device, doorbell: Doorbell, epoch: UInt32) {
     let isRunning = memory.enabledEpoch.load(ordering: .acquiring) == epoch
     self.memory = memory
+    dios = memory.dios
     self.device = device
     self.doorbell = doorbell
     isPacked = memory.layout.isPacked
@@ -141,6 +144,7 @@ public struct Queue: ~Copyable {
     isPlatformOrdered = other.isPlatformOrdered
     blockMask = other.blockMask
     memory = other.memory
+    dios = other.dios
     device = other.device
     limits = other.limits
     maxReadBytes = other.maxReadBytes
@@ -174,9 +178,6 @@ public struct Queue: ~Copyable {
 
   /// Which of the device's queues it is.
   public var index: Int { memory.index }
-
-  /// The records of operations that are more than one plain bio.
-  var dios: Table<DioRecord> { memory.dios }
 }
 
 /// What the slow path of a queue keeps.
@@ -398,18 +399,25 @@ extension Queue {
     guard
       _fastPath(counters.polls & (Limits.pollsPerTick &- 1) != 0),
       _fastPath(pendingWork == 0),
-      _fastPath(device.epochWord.load(ordering: .relaxed) == epoch),
-      _fastPath(seen &- lastUsed <= availPublished &- lastUsed)
+      _fastPath(device.epochWord.load(ordering: .relaxed) == epoch)
     else { return .other }
     guard seen != lastUsed else {
       counters.emptyPolls &+= 1
-      if availPublished != lastUsed { worksAside = true }
-      if availShadow != availPublished { kickForgotten() }
+      if availShadow != lastUsed { lookedInVain() }
       return .none
     }
+    guard _fastPath(seen &- lastUsed <= availPublished &- lastUsed) else { return .other }
     usedSeen = seen
     if worksAside, seen &- lastUsed > 1 { prefetchSeen() }
     return .some
+  }
+
+  /// Nothing is used yet of what is in flight, or only added.
+  @inline(never)
+  @usableFromInline
+  mutating func lookedInVain() {
+    if availPublished != lastUsed { worksAside = true }
+    if availShadow != availPublished { kick() }
   }
 
   /// How far the device is. A packed ring says only of the next request whether it is used; then

@@ -66,7 +66,7 @@ extension Queue {
   private mutating func markLate(_ code: VBlkError.Code) {
     guard code == .timedOut else { return }
     let deadline = device.deadlineNanoseconds
-    for head in 0..<headLimit where records[head].state == .owned {
+    for head in 0..<headLimit where records[head].isPart {
       let owner = records[head].owner
       if dios[owner].code == 0, isOverdue(records[head].stamp, deadline) {
         dios[owner].code = code.rawValue

@@ -71,14 +71,14 @@ extension Queue {
     var head = freeHead
     while head != BioRecord.none {
       guard free < depth, head < headLimit else { return "the list of free slots is no list" }
-      guard records[head].state == .free, !records[head].isOwned else {
+      guard !records[head].isLent, !records[head].isOwned else {
         return "slot \(head) is on the list of free slots and in use"
       }
       free += 1
       head = records[head].next
     }
     let owned = heads.reduce(0) { $0 + (records[$1].isOwned ? 1 : 0) }
-    let lent = heads.reduce(0) { $0 + (records[$1].state == .lent ? 1 : 0) }
+    let lent = heads.reduce(0) { $0 + (records[$1].isLent ? 1 : 0) }
     guard free + owned + lent == depth else {
       return "I1: \(free) slots free, \(owned) owned, \(lent) lent, of \(depth)"
     }
@@ -99,7 +99,7 @@ extension Queue {
   private func brokenCount(_ index: UInt32) -> String? {
     let count = Int(dios[index].count.load(ordering: .relaxed))
     let bios = heads.reduce(0) {
-      $0 + (records[$1].state == .owned && records[$1].owner == index ? 1 : 0)
+      $0 + (records[$1].isPart && records[$1].owner == index ? 1 : 0)
     }
     let isCursors = !dios[index].isSynchronous && dios[index].remaining > 0
     let isFlushs = dios[index].isStalled && dios[index].remaining == 0
@@ -121,7 +121,7 @@ extension Queue {
       dios[index].remaining = Self.poisoned
       dios[index].code = 0xFE
     }
-    for head in heads where records[head].state == .free && !records[head].isOwned {
+    for head in heads where !records[head].isLent && !records[head].isOwned {
       records[head].block = nil
       records[head].tag = Self.poisoned
       records[head].owner = .max

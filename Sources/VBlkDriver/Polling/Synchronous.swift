@@ -135,11 +135,8 @@ extension Queue {
     _ operation: Operation, at offset: UInt64, _ count: UInt64, _ source: DioSource,
     durable: Bool = false, rangeFlags: UInt32 = 0
   ) throws(VBlkError) -> Int {
-    if device.isSuspended {
-      state.refusal = Refusal(operation: operation, offset: offset, byteCount: count)
-      throw error(for: .suspended)
-    }
-    // After a reset the slow way goes on where this queue was the last to sweep.
+    // Suspended, the epoch is another too; and after a reset the slow way goes on where this queue
+    // was the last to sweep.
     if case .buffer(let block) = source, operation.isTransfer, !durable, rangeFlags == 0,
       device.epochWord.load(ordering: .relaxed) == epoch,
       isPlain(offset, count, block, operation == .read ? maxReadBytes : maxWriteBytes)
@@ -148,6 +145,10 @@ extension Queue {
       guard let code = result.code else { return result.byteCount }
       state.refusal = Refusal(operation: operation, offset: offset, byteCount: count)
       throw error(for: code)
+    }
+    if device.isSuspended {
+      state.refusal = Refusal(operation: operation, offset: offset, byteCount: count)
+      throw error(for: .suspended)
     }
     switch check(operation, at: offset, count: count, source: source) {
     case .ended(let result): return result.byteCount
@@ -251,7 +252,7 @@ extension Queue {
     let index = try begin(operation, at: 0, count, .none, false, 0)
     // Found by its owner before the slot is reused.
     let head = (0..<headLimit).first {
-      records[$0].state == .owned && records[$0].owner == index
+      records[$0].isPart && records[$0].owner == index
     }
     let result = finishWaiting(index)
     if let code = result.code { throw error(for: code) }

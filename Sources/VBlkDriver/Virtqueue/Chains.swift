@@ -11,7 +11,7 @@ struct DeviceSegment {
 /// A plain chain is header, one data segment, status. With INDIRECT_DESC it is a table of the
 /// slot's own, without it a triple of ring descriptors; only the data descriptor changes from
 /// request to request. A chain of another shape uses the slot's long table, or triples lent by free
-/// slots, and ``prewrite(_:)`` restores the slot afterwards. All writes; nothing is ever read back.
+/// slots, and ``restore(_:)`` makes the slot plain again. All writes; nothing is ever read back.
 ///
 /// In a packed ring, and with IN_ORDER, a request's descriptors are written anew at the ring's next
 /// positions, so that only tables can be prewritten; slots are lent all the same, for the positions
@@ -29,6 +29,12 @@ extension QueueMemory {
     if layout.isIndirect { pointRing(head, to: chain) }
   }
 
+  /// Makes the slot's chain plain again after one of another shape. A long table has left the plain
+  /// one as it was.
+  func restore(_ head: UInt32) {
+    if layout.isIndirect { pointRing(head, to: requests[head].table) } else { prewrite(head) }
+  }
+
   /// Writes a chain of `segments` data segments, none or several, into the slot's long table.
   ///
   /// - Returns: The table.
@@ -36,11 +42,13 @@ extension QueueMemory {
   func writeTable(_ head: UInt32, segments: Int, _ operation: Operation) -> DescriptorTable {
     let table = longTable(head).part(at: 0, count: segments + 2)
     store(headerDescriptor(head, next: 1), in: table, at: 0)
-    for index in 0..<segments {
-      store(
-        dataDescriptor(
-          scratch[index], deviceWrites: operation.deviceWrites, next: UInt16(index + 2)),
-        in: table, at: index + 1)
+    // Above the length stand id and flags in a packed ring's table, else flags and next.
+    let flags: DescriptorFlags = operation.deviceWrites ? .write : []
+    if layout.isPacked {
+      table.store(scratch, count: segments, UInt64(flags.rawValue) << 48, step: 0)
+    } else {
+      let word = UInt64(flags.union(.next).rawValue) << 32 | 2 << 48
+      table.store(scratch, count: segments, word, step: 1 << 48)
     }
     store(tailDescriptor(head, operation), in: table, at: segments + 1)
     pointRing(head, to: table)

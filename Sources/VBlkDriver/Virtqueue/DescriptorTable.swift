@@ -20,7 +20,7 @@ struct DescriptorTable {
 
   func store(_ descriptor: Descriptor, at index: Int) {
     assert(index >= 0 && index < count, "descriptor \(index) of a table of \(count)")
-    unsafe (run.base + SplitLayout.descriptorStride * index)
+    unsafe (run.base + SplitLayout.descriptorStride &* index)
       .storeBytes(of: descriptor, as: Descriptor.self)
   }
 
@@ -31,8 +31,26 @@ struct DescriptorTable {
     let entry = PackedDescriptor(
       address: descriptor.address, length: descriptor.length, id: 0,
       flags: descriptor.flags.intersection(.write))
-    unsafe (run.base + PackedLayout.descriptorStride * index)
+    unsafe (run.base + PackedLayout.descriptorStride &* index)
       .storeBytes(of: entry, as: PackedDescriptor.self)
+  }
+
+  /// Data segments, `count` of them from the second descriptor on, two words each. `above` is what
+  /// stands above the length in the first one's second word; it grows by `step` from one to the
+  /// next.
+  func store(_ segments: Table<DeviceSegment>, count: Int, _ above: UInt64, step: UInt64) {
+    assert(count < self.count, "\(count) segments in a table of \(self.count)")
+    var above = above
+    var index = 0
+    while index < count {
+      let segment = segments[index]
+      index &+= 1
+      let place = unsafe run.base + SplitLayout.descriptorStride &* index
+      unsafe place.storeBytes(of: segment.address, as: UInt64.self)
+      unsafe place.storeBytes(
+        of: UInt64(segment.byteCount) | above, toByteOffset: 8, as: UInt64.self)
+      above &+= step
+    }
   }
 
   /// The `count` descriptors from `index` on.

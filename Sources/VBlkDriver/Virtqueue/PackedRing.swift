@@ -217,7 +217,7 @@ struct PackedRing {
     if unsafe _fastPath(next < end) {
       unsafe used = next
     } else {
-      unsafe used = next - (end - descriptors)
+      unsafe used = descriptors + (next - end)
       usedBit ^= Self.usedBit
     }
   }
@@ -229,26 +229,27 @@ struct PackedRing {
     usedBit = copy.usedBit
   }
 
-  /// Takes back ``stepPlain()``.
-  @usableFromInline
+  /// Takes back ``stepPlain()``. Inlined, or a copy of the ring would have to stand in memory.
+  @inlinable @inline(__always)
   mutating func unstepPlain() {
     let back = unsafe used - plainSpan
     if unsafe back >= descriptors {
       unsafe used = back
     } else {
-      unsafe used = back + (end - descriptors)
+      unsafe used = end - (descriptors - back)
       usedBit ^= Self.usedBit
     }
   }
 
   /// Steps over the descriptors of a request that was used: `count`, or a plain one's if that is 0.
   /// They are at most as many as are in use (P1).
+  @inline(__always)
   mutating func step(_ count: Int) {
     let next = unsafe used + (count == 0 ? plainSpan : Self.stride * count)
     if unsafe next < end {
       unsafe used = next
     } else {
-      unsafe used = next - (end - descriptors)
+      unsafe used = descriptors + (next - end)
       usedBit ^= Self.usedBit
     }
   }
@@ -257,7 +258,7 @@ struct PackedRing {
 
   /// Whether the device wants to be told of the batch (virtio 1.2, 2.8.10). Fence K stands before.
   @inlinable @inline(__always)
-  func wantsKick(eventIndex: Bool) -> Bool {
+  mutating func wantsKick(eventIndex: Bool) -> Bool {
     let event = unsafe chio_load32_once(deviceEvent)
     switch UInt16(truncatingIfNeeded: event &>> 16) & 3 {
     case PackedLayout.eventEnable: return true
@@ -272,14 +273,13 @@ struct PackedRing {
   /// says. Counted over two turns, after which places repeat.
   @inline(never)
   @usableFromInline
-  func passes(_ event: UInt16) -> Bool {
-    let size = unsafe (end - descriptors) / Self.stride
-    func place(_ index: Int, isFirstTurn: Bool) -> Int { index + (isFirstTurn ? 0 : size) }
-    let asked = place(Int(event & 0x7FFF), isFirstTurn: event >> 15 == 1)
-    let new = unsafe place((avail - descriptors) / Self.stride, isFirstTurn: isFirstTurn(first))
-    let old = unsafe place((held - descriptors) / Self.stride, isFirstTurn: isFirstTurn(heldFirst))
-    let added = new - old + (new < old ? 2 * size : 0)
-    let distance = new - asked + (new <= asked ? 2 * size : 0)
+  mutating func passes(_ event: UInt16) -> Bool {
+    let turn = unsafe end - descriptors
+    let asked = Int(event & 0x7FFF) &* Self.stride &+ (event >> 15 == 1 ? 0 : turn)
+    let new = unsafe avail - descriptors + (isFirstTurn(first) ? 0 : turn)
+    let old = unsafe held - descriptors + (isFirstTurn(heldFirst) ? 0 : turn)
+    let added = new &- old &+ (new < old ? 2 &* turn : 0)
+    let distance = new &- asked &+ (new <= asked ? 2 &* turn : 0)
     return distance <= added
   }
 

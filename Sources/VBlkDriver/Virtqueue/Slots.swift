@@ -5,37 +5,43 @@ extension Queue {
   var hasSlot: Bool { freeHead != BioRecord.none }
 
   /// Takes the head that came free last.
+  @inline(__always)
   mutating func takeSlot() -> UInt32 {
     let head = freeHead
     precondition(head != BioRecord.none, "no slot is free")
     freeHead = records[head].next
-    freeCount -= 1
+    freeCount &-= 1
     return head
   }
 
   /// Gives a head back whose chain is as it was prewritten.
+  @inline(__always)
   mutating func freeSlot(_ head: UInt32) {
     records[head].expected = BioRecord.never
-    records[head].state = .free
     records[head].next = freeHead
     freeHead = head
-    freeCount += 1
+    freeCount &+= 1
   }
 
   /// Gives a head back, with the slots lent to its chain, and restores what the chain changed.
+  @inline(__always)
   mutating func releaseSlot(_ head: UInt32) {
-    if records[head].span != 0 {
-      records[head].span = 0
-      var lent = records[head].next
-      while lent != BioRecord.none {
-        let next = records[lent].next
-        memory.prewrite(lent)
-        freeSlot(lent)
-        lent = next
-      }
-      memory.prewrite(head)
-    }
+    if records[head].span != 0 { restoreSlot(head) }
     freeSlot(head)
+  }
+
+  @inline(never)
+  private mutating func restoreSlot(_ head: UInt32) {
+    records[head].span = 0
+    var lent = records[head].next
+    while lent != BioRecord.none {
+      let next = records[lent].next
+      records[lent].isLent = false
+      memory.prewrite(lent)
+      freeSlot(lent)
+      lent = next
+    }
+    memory.restore(head)
   }
 
   /// Takes the slots that a chain of `segments` data segments needs beside its own (without
@@ -45,7 +51,7 @@ extension Queue {
     var room = 1
     while room < segments, hasSlot {
       let head = takeSlot()
-      records[head].state = .lent
+      records[head].isLent = true
       records[head].next = first
       first = head
       room += 3
@@ -75,13 +81,15 @@ extension Queue {
   mutating func holdSlot(for index: UInt32) {
     guard dios[index].heldSlot == BioRecord.none, hasSlot else { return }
     let head = takeSlot()
-    records[head].state = .lent
+    records[head].isLent = true
     dios[index].heldSlot = head
   }
 
   mutating func releaseHeldSlot(_ index: UInt32) {
-    guard dios[index].heldSlot != BioRecord.none else { return }
-    freeSlot(dios[index].heldSlot)
+    let head = dios[index].heldSlot
+    guard head != BioRecord.none else { return }
+    records[head].isLent = false
+    freeSlot(head)
     dios[index].heldSlot = BioRecord.none
   }
 }
