@@ -18,7 +18,7 @@ public enum Scenarios {
   /// A spread read, `home` bios at home and `other` with the other member.
   public static func spread(_ home: Int, _ other: Int) -> Scenario {
     Scenario(
-      "spread-\(home)+\(other)",
+      "orders-\(home)+\(other)",
       [.spread(home: home, other: other, isWrite: false, isDurable: false)]
     ).with {
       $0.shape = .spread
@@ -111,13 +111,19 @@ public enum Scenarios {
   /// Spread operations, walked state by state.
   public static let spreads: [Scenario] = [
     fine(2, 2).with {
+      $0.name = "spread-2+2"
+      $0.statuses = 2
+    },
+    fine(2, 1).with {
       $0.name = "spread-faults"
-      $0.statuses = 3
+      $0.statuses = 2
       $0.resets = 1
     },
-    fine(3, 3).with {
-      $0.name = "spread-3+3"
+    fine(3, 3).with { $0.name = "spread-3+3" },
+    spread(3, 3).with {
+      $0.name = "spread-statuses"
       $0.statuses = 2
+      $0.resets = 1
     },
     spread(3, 3).with {
       $0.name = "spread-cursor"

@@ -71,6 +71,18 @@ struct PlantedBugTests {
     #expect(bench.disk.available(queue: 0) == 0, "a FLUSH was published")
   }
 
+  @Test("rule 5: a synchronous call's error is returned, and never notified")
+  func returnedError() throws {
+    let bench = try Bench()
+    var queue = try bench.device.makeQueue()
+    bench.disk.setFaults([FaultRule(.status(1))])
+    var buffer = try bench.buffer(512)
+    #expect(throws: VBlkError.self) { try queue.read(at: 0, into: &buffer) }
+    let notified = queue.next() != nil
+    #expect(!notified)
+    #expect(queue.inFlight == 0)
+  }
+
   @Test("rule 7: the poll that refills a slot kicks it")
   func refilledKick() throws {
     let bench = try stepped(depth: 2)
