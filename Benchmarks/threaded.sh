@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # The driver and the emulated device on two threads, beside a ring program in C that does the same
 # requests without a driver around it: 4 KiB random reads, 32 in flight, nothing moved. Alternated
-# in one run; prints all samples, the medians and their ratio. Fails below half of C.
+# in one run, often, for the machine's caches are now near and now far; prints all samples, the
+# medians and their ratio. Fails below half of C.
 set -euo pipefail
 cd "$(dirname "$0")"
 vblk=$1
-pairs=${2:-5}
+pairs=${2:-15}
 mkdir -p .build
 gcc -O2 -Wall -Wextra -pthread -o .build/ring Floor/ring.c
 
