@@ -18,7 +18,7 @@ struct SimulateCommand: ParsableCommand {
   @Option(help: "Replays one schedule: numbers with spaces between, as printed by a violation.")
   var schedule: String?
 
-  @Option(help: "Schedules at most of each scenario; of a random one a million unless given.")
+  @Option(help: "Schedules at most of each scenario; of a random one 100,000 unless given.")
   var limit: Int?
 
   @Option(help: "The seed of random schedules.")
@@ -64,40 +64,59 @@ struct SimulateCommand: ParsableCommand {
   }
 
   private func explore(_ scenarios: [Scenario]) throws {
-    var table = TextTable([
-      ("scenario", .left), ("ring", .left), ("how", .left), ("schedules", .right),
-      ("states", .right), ("ms", .right), ("result", .left),
-    ])
     var schedules = 0
     var violations = 0
+    Self.printRow("scenario", "ring", "how", "schedules", "states", "ms", "result")
     for scenario in scenarios {
       for ring in rings(of: scenario) {
-        let world = try scenario.with { $0.ring = ring }.makeWorld()
-        let isSampled = Scenarios.sampled.contains(scenario)
         let start = Clock.nanoseconds
-        let report =
-          isSampled
-          ? try Explorer(world).sample(limit ?? 1_000_000, seed: seed)
-          : try Explorer(world).walk(limit: limit ?? .max, hashing: !Scenarios.isCounted(scenario))
+        let report = try explore(try scenario.with { $0.ring = ring }.makeWorld(), scenario)
         schedules += report.schedules
-        var result = report.isClosed ? "closed" : isSampled ? "clean" : "clean so far"
-        if let violation = report.violation {
-          violations += 1
-          result = violation.message
-          Terminal.line(
-            "violation: \(violation.message); replay: vblk simulate \(scenario.name) "
-              + "--schedule '\(violation.schedule)'")
-        }
-        table.add([
+        let isSampled = Scenarios.sampled.contains(scenario)
+        let good = report.isClosed ? "closed" : isSampled ? "clean" : "clean so far"
+        Self.printRow(
           scenario.name, ring.rawValue, isSampled ? "random" : "all", "\(report.schedules)",
-          "\(report.states)", "\((Clock.nanoseconds - start) / 1_000_000)", result,
-        ])
+          "\(report.states)", "\((Clock.nanoseconds - start) / 1_000_000)",
+          report.violation?.message ?? good)
+        guard let violation = report.violation else { continue }
+        violations += 1
+        Terminal.line(
+          "violation: \(violation.message); replay: vblk simulate \(scenario.name) "
+            + "--schedule '\(violation.schedule)'")
       }
     }
-    Terminal.write(table.text, to: 1)
     Terminal.line("explored: \(schedules) schedules, \(violations) violations")
     if violations > 0 {
       throw Failure(.mismatch, "\(violations) violations", remedy: "replay them as printed above")
     }
+  }
+
+  private func explore(
+    _ world: any World, _ scenario: Scenario
+  ) throws -> Explorer.Report {
+    guard !Scenarios.sampled.contains(scenario) else {
+      return try Explorer(world).sample(limit ?? Self.sampleCount, seed: seed)
+    }
+    return try Explorer(world).walk(
+      limit: limit ?? .max, hashing: !Scenarios.isCounted(scenario))
+  }
+
+  /// Random schedules of each scenario and ring, where no limit is given.
+  private static let sampleCount = 100_000
+
+  /// One row, as soon as it is known: a walk may take minutes.
+  private static func printRow(
+    _ scenario: String, _ ring: String, _ how: String, _ schedules: String, _ states: String,
+    _ milliseconds: String, _ result: String
+  ) {
+    func left(_ text: String, _ width: Int) -> String {
+      text + String(repeating: " ", count: max(0, width - text.count))
+    }
+    func right(_ text: String, _ width: Int) -> String {
+      String(repeating: " ", count: max(0, width - text.count)) + text
+    }
+    Terminal.line(
+      left(scenario, 23) + left(ring, 16) + left(how, 8) + right(schedules, 10)
+        + right(states, 10) + right(milliseconds, 9) + "  " + result)
   }
 }
