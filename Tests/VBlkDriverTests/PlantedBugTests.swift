@@ -125,24 +125,67 @@ struct PlantedBugTests {
   private final class Seen: @unchecked Sendable {
     var queue: Queue?
     private(set) var endedBefore = 0
-    private var hasLooked = false
+    private var isArmed = false
 
     func submit(_ buffer: consuming DMABuffer) -> Bool {
       guard case .queued? = queue?.submitRead(at: 0, into: buffer, tag: 1) else { return false }
       queue?.kick()
+      isArmed = true
       return true
     }
 
-    /// At the first store only: the restart, inside ``end()``, stores 0 once more.
+    /// At the first store after the submission only: the device is opened by one, and the restart,
+    /// inside ``end()``, stores 0 once more.
     func look() {
-      guard !hasLooked else { return }
-      hasLooked = true
+      guard isArmed else { return }
+      isArmed = false
       guard let done = queue?.next() else { return }
       _ = done.tag
       endedBefore += 1
     }
 
     func end() -> VBlkError.Code? { queue?.next()?.result.code }
+  }
+
+  /// B waits for A's block, and C for B, though nothing that is under way is in C's way.
+  @Test("R24: a write does not overtake one that waits for the same blocks")
+  func waitsBehindTheWaiting() throws {
+    let rig = try Rig(disk: { $0.mode = .stepped }, options: { $0.depth = 8 })
+    var queue = try rig.device.makeQueue()
+    for (tag, offset, count) in [(1, 100, 100), (2, 300, 400), (3, 512, 512)] {
+      let data = try rig.buffer(count, fill: UInt8(tag))
+      guard case .queued = queue.submitWrite(at: UInt64(offset), from: data, tag: UInt64(tag))
+      else {
+        Issue.record("write \(tag) was not queued")
+        return
+      }
+    }
+    var tags: [UInt64] = []
+    for _ in 0..<100 where tags.count < 3 {
+      queue.kick()
+      for handle in rig.disk.fetchAll() { try rig.disk.complete(handle) }
+      while let done = queue.next() { tags.append(done.tag) }
+    }
+    #expect(tags == [1, 2, 3])
+    let data = try rig.buffer(1024, fill: 0)
+    guard case .queued = queue.submitRead(at: 0, into: data, tag: 4) else {
+      Issue.record("the read was not queued")
+      return
+    }
+    queue.kick()
+    for handle in rig.disk.fetchAll() { try rig.disk.complete(handle) }
+    guard let done = queue.next() else {
+      Issue.record("the read did not end")
+      return
+    }
+    let bytes = done.buffer?.contents ?? []
+    let expected: [(Range<Int>, UInt8)] = [
+      (0..<100, 0), (100..<200, 1), (200..<300, 0), (300..<512, 2), (512..<1024, 3),
+    ]
+    for (range, byte) in expected where bytes.count == 1024 {
+      #expect(bytes[range].allSatisfy { $0 == byte }, "bytes \(range)")
+    }
+    #expect(bytes.count == 1024)
   }
 
   /// One of the two must see the other: the driver that the device wants to be told, or the device
