@@ -20,14 +20,17 @@ struct TextTable {
     let widths = alignments.indices.map { column in
       rows.map { $0[column].count }.max() ?? 0
     }
-    return rows.map { row in
-      let cells = row.indices.map { column in
-        let fill = String(repeating: " ", count: widths[column] - row[column].count)
-        return alignments[column] == .left ? row[column] + fill : fill + row[column]
-      }
-      let line = cells.joined(separator: "  ")
-      return String(
-        line[..<(line.lastIndex { $0 != " " }.map(line.index(after:)) ?? line.startIndex)])
-    }.joined(separator: "\n") + "\n"
+    return rows.map { line($0, widths) }.joined(separator: "\n") + "\n"
+  }
+
+  /// One row in columns of these widths, for a table whose rows are shown as they come.
+  func line(_ row: [String], _ widths: [Int]) -> String {
+    let cells = row.indices.map { column in
+      let fill = String(repeating: " ", count: max(0, widths[column] - row[column].count))
+      return alignments[column] == .left ? row[column] + fill : fill + row[column]
+    }
+    let line = cells.joined(separator: "  ")
+    return String(
+      line[..<(line.lastIndex { $0 != " " }.map(line.index(after:)) ?? line.startIndex)])
   }
 }

@@ -1,8 +1,8 @@
 import VBlkDriver
 import VBlkEmu
 
-/// The devices of a world of several queues: what they have fetched, and what they have used that
-/// was not reaped yet.
+/// The devices of a world, a line for each queue: what they have fetched, and what they have used
+/// that was not reaped yet.
 struct DeviceSide {
   /// A queue, as the device that serves it knows it.
   struct Line {
@@ -19,6 +19,7 @@ struct DeviceSide {
     let type: UInt32
     let sector: UInt64
     let status: UInt8
+    var isAnswered = false
   }
 
   let lines: [Line]
@@ -63,7 +64,14 @@ struct DeviceSide {
     return nil
   }
 
-  /// The device does a request: data, status, used entry.
+  /// The device moves the data of a request and writes its status; the used entry follows.
+  mutating func answer(_ index: Int) throws {
+    try lines[requests[index].line].disk.transfer(requests[index].handle)
+    try lines[requests[index].line].disk.writeStatus(requests[index].handle)
+    requests[index].isAnswered = true
+  }
+
+  /// The device does what is left of a request, the used entry last.
   mutating func use(_ index: Int) throws {
     let request = requests.remove(at: index)
     try lines[request.line].disk.complete(request.handle)
@@ -71,6 +79,7 @@ struct DeviceSide {
   }
 
   /// The owner of a line has reaped `count`.
+  @discardableResult
   mutating func reaped(_ line: Int, _ count: Int) -> [Request] {
     let reaped = unreaped[line].prefix(count)
     unreaped[line].removeFirst(reaped.count)
@@ -92,7 +101,7 @@ struct DeviceSide {
       add(request.sector)
       add(
         UInt64(request.line) << 48 | UInt64(request.operation) << 32 | UInt64(request.type) << 8
-          | UInt64(request.status))
+          | UInt64(request.status) << 1 | (request.isAnswered ? 1 : 0))
     }
     for line in unreaped { add(UInt64(requests.count) << 32 | UInt64(line.count)) }
   }

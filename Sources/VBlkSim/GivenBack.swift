@@ -25,6 +25,17 @@ extension DMABuffer {
 final class BufferBox {
   var buffer: DMABuffer?
 
+  /// One for each of these requests.
+  static func boxes(
+    for requests: [Scenario.Request], of device: Device
+  ) throws(DMAError) -> [BufferBox] {
+    var boxes: [BufferBox] = []
+    for request in requests {
+      boxes.append(BufferBox(try device.memory.allocate(byteCount: max(1, request.byteCount))))
+    }
+    return boxes
+  }
+
   /// A buffer that nobody has had yet.
   init(_ buffer: consuming DMABuffer) { giveBack(buffer) }
 

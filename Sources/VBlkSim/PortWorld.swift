@@ -5,21 +5,21 @@ import VBlkEmu
 /// A client at its port, the loop that has the queue, and a device in steps: every order of the
 /// three, and of resets. The oracles are those of ``QueueWorld``.
 public final class PortWorld: SteppedWorld {
-  private let scenario: Scenario
+  let scenario: Scenario
   private let stage: Stage
   private let loop: SteppedLoop
   private var port: Port
-  private var buffers: [BufferBox] = []
+  private let buffers: [BufferBox]
 
   // The run.
   var schedule = Schedule()
   var ledger = QueueLedger(byteCounts: [])
-  private var device: DeviceSide
+  var device: DeviceSide
   private var pushed = 0
   /// Requests that the loop has taken from the port.
   private var popped = 0
   private var resetsLeft = 0
-  private var isSettling = false
+  private(set) var isSettling = false
   private var hasKickedInVain = false
 
   /// A step: the device's, the client's, the loop's.
@@ -46,10 +46,7 @@ public final class PortWorld: SteppedWorld {
     device = DeviceSide([
       DeviceSide.Line(disk: stage.disk, queue: 0, tags: loop.inFlightTags)
     ])
-    for request in scenario.requests {
-      buffers.append(
-        BufferBox(try stage.device.memory.allocate(byteCount: max(1, request.byteCount))))
-    }
+    buffers = try BufferBox.boxes(for: scenario.requests, of: stage.device)
   }
 
   // MARK: - A run
@@ -148,13 +145,8 @@ public final class PortWorld: SteppedWorld {
   }
 
   private func takeCompletion() {
-    guard var done = port.next() else { return ledger.fail("a completion was not seen") }
-    let index = Int(truncatingIfNeeded: done.tag) - 1
-    let result = done.result
-    if let buffer = done.buffer.take(), buffers.indices.contains(index) {
-      buffers[index].giveBack(buffer)
-    }
-    ledger.end(index, result)
+    guard let done = port.next() else { return ledger.fail("a completion was not seen") }
+    ledger.end(done, buffers)
   }
 
   // MARK: - The loop
@@ -193,12 +185,7 @@ public final class PortWorld: SteppedWorld {
   }
 
   private func fetch() throws {
-    let problem = try device.fetch(0) {
-      scenario.statuses > 1 && !isSettling ? UInt8(schedule.choose(scenario.statuses)) : 0
-    } operation: { tags, head in
-      Int(truncatingIfNeeded: loop.clientTag(tags[head])) - 1
-    }
-    if let problem { ledger.fail(problem) }
+    try fetch(0) { Int(truncatingIfNeeded: loop.clientTag($0[$1])) - 1 }
   }
 
   private func reset() {
@@ -220,17 +207,10 @@ public final class PortWorld: SteppedWorld {
   }
 
   func finish() {
-    ledger.finish()
+    ledger.finish(buffers, [stage.disk])
     if !loop.isIdle || port.inFlight > 0 {
       ledger.fail("the loop or the port is not at rest, and nothing can happen any more")
     }
-    if !stage.disk.dmaFaults.isEmpty { ledger.fail("DMA outside of what is mapped") }
-    for (index, entry) in ledger.entries.enumerated() where entry.ended > 0 {
-      if buffers[index].buffer?.isAsGivenBack == false {
-        ledger.fail("the buffer of operation \(index) was written to")
-      }
-    }
-    if schedule.isForeign { ledger.fail("the schedule is another scenario's") }
   }
 
   func fingerprint(_ add: (UInt64) -> Void) {

@@ -1,4 +1,5 @@
 import VBlkDriver
+import VBlkEmu
 
 /// What a run must come to, kept beside the driver and independent of it: each operation ends once,
 /// with the result that its bios' statuses make.
@@ -69,14 +70,29 @@ struct QueueLedger {
     }
   }
 
+  /// A completion came: its buffer is back, and its operation, by its tag from 1 on, has ended.
+  mutating func end(_ done: consuming Completion, _ buffers: [BufferBox]) {
+    let index = Int(truncatingIfNeeded: done.tag) - 1
+    let result = done.result
+    if let buffer = done.buffer.take(), buffers.indices.contains(index) {
+      buffers[index].giveBack(buffer)
+    }
+    end(index, result)
+  }
+
   private static func code(_ status: UInt8) -> VBlkError.Code {
     status == 2 ? .unsupported : .ioError
   }
 
-  /// What is left at the end of a run.
-  mutating func finish() {
+  /// What must hold at the end of a run: nothing is left, and nobody wrote where he must not.
+  mutating func finish(_ buffers: [BufferBox], _ disks: [EmulatedDisk]) {
     for (index, entry) in entries.enumerated() where entry.isSubmitted && entry.ended != 1 {
       fail("operation \(index) ended \(entry.ended) times")
+    }
+    if disks.contains(where: { !$0.dmaFaults.isEmpty }) { fail("DMA outside of what is mapped") }
+    for (index, entry) in entries.enumerated() where entry.ended > 0 {
+      let isUntouched = buffers[index].buffer?.isAsGivenBack
+      if isUntouched == false { fail("the buffer of operation \(index) was written to") }
     }
   }
 }

@@ -9,20 +9,22 @@ import VBlkEmu
 /// error, its drop and the hand-over, and the others act meanwhile. The oracles are those of
 /// ``QueueWorld``.
 public final class SpreadWorld: SteppedWorld {
-  private let scenario: Scenario
+  let scenario: Scenario
   private let stages: [Stage]
   private let home: SteppedHome
   private let loop: SteppedLoop
+  /// Both, by their lines.
+  private let members: [any SteppedMember]
   private let relay: PauseRelay
-  private var buffers: [BufferBox] = []
+  private let buffers: [BufferBox]
 
   // The run.
   var schedule = Schedule()
   var ledger = QueueLedger(byteCounts: [])
-  private var device: DeviceSide
+  var device: DeviceSide
   private var submitted = 0
   private var resetsLeft = 0
-  private var isSettling = false
+  private(set) var isSettling = false
   /// Which operation has which record.
   private var operations: [UInt32: Int] = [:]
   /// The first error of each line's part, by operation.
@@ -66,6 +68,7 @@ public final class SpreadWorld: SteppedWorld {
     home = SteppedHome(first, with: [loop.shared], depth: scenario.requests.count) {
       relay.handler?($0)
     }
+    members = [home, loop]
     device = DeviceSide([
       DeviceSide.Line(disk: stages[0].disk, queue: 0, tags: home.inFlightTags),
       DeviceSide.Line(
@@ -73,10 +76,7 @@ public final class SpreadWorld: SteppedWorld {
         tags: loop.inFlightTags),
     ])
     fibers = scenario.isFine ? [Fiber(), Fiber()] : []
-    for request in scenario.requests {
-      buffers.append(
-        BufferBox(try stages[0].device.memory.allocate(byteCount: request.byteCount)))
-    }
+    buffers = try BufferBox.boxes(for: scenario.requests, of: stages[0].device)
     relay.handler = { [unowned self] in partEnds($0) }
   }
 
@@ -87,8 +87,7 @@ public final class SpreadWorld: SteppedWorld {
   var isBetweenSteps: Bool { fibers.allSatisfy { !$0.isPaused } }
 
   func begin() {
-    home.restartPolls()
-    loop.restartPolls()
+    for member in members { member.restartPolls() }
     ledger = QueueLedger(byteCounts: scenario.requests.map(\.byteCount))
     device = DeviceSide(device.lines)
     submitted = 0
@@ -169,7 +168,7 @@ public final class SpreadWorld: SteppedWorld {
     case .goOn(let line): try go(line) { $0.resume() }
     case .follow(let line):
       hasKickedInVain[line] = false
-      if line == 0 { home.follow() } else { loop.follow() }
+      members[line].follow()
     case .reset(let number): reset(number)
     }
   }
@@ -215,35 +214,21 @@ public final class SpreadWorld: SteppedWorld {
   }
 
   private func deliver() {
-    guard var done = home.takeDone() else { return ledger.fail("a done dio was not delivered") }
-    let index = Int(truncatingIfNeeded: done.tag) - 1
-    let result = done.result
-    if let buffer = done.buffer.take(), buffers.indices.contains(index) {
-      buffers[index].giveBack(buffer)
-    }
-    ledger.end(index, result)
+    guard let done = home.takeDone() else { return ledger.fail("a done dio was not delivered") }
+    ledger.end(done, buffers)
   }
 
   // MARK: - Both
 
   private func kick(_ line: Int) throws {
-    let isRunning = line == 0 ? home.isRunning : loop.isRunning
-    let hasUnpublished = line == 0 ? home.hasUnpublished : loop.hasUnpublished
-    let before = line == 0 ? home.rings : loop.rings
-    if line == 0 { home.kick() } else { loop.kick() }
-    hasKickedInVain[line] = !isRunning
-    let rung = (line == 0 ? home.rings : loop.rings) - before
-    if rung != (isRunning && hasUnpublished ? 1 : 0) { ledger.fail("a kick rang \(rung) times") }
-    try fetch(line)
-  }
-
-  private func fetch(_ line: Int) throws {
-    let problem = try device.fetch(line) {
-      scenario.statuses > 1 && !isSettling ? UInt8(schedule.choose(scenario.statuses)) : 0
-    } operation: { tags, head in
-      tags.spreadRecord(head: head).flatMap { operations[$0] }
-    }
-    if let problem { ledger.fail(problem) }
+    let member = members[line]
+    let expected: UInt64 = member.isRunning && member.hasUnpublished ? 1 : 0
+    let before = member.rings
+    hasKickedInVain[line] = !member.isRunning
+    member.kick()
+    let rung = member.rings - before
+    if rung != expected { ledger.fail("a kick rang \(rung) times") }
+    try fetch(line) { tags, head in tags.spreadRecord(head: head).flatMap { operations[$0] } }
   }
 
   private func reap(_ line: Int) throws {
@@ -254,8 +239,7 @@ public final class SpreadWorld: SteppedWorld {
     }
     ledger.saw(request.operation, status: request.status)
     let reapOne: () -> Void = { [unowned self] in
-      let wasSeen = line == 0 ? home.reapOne() : loop.reapOne()
-      if !wasSeen { ledger.fail("a completion was not seen") }
+      if !members[line].reapOne() { ledger.fail("a completion was not seen") }
     }
     guard !fibers.isEmpty else {
       acting = line
@@ -277,7 +261,7 @@ public final class SpreadWorld: SteppedWorld {
   private func endReap(_ line: Int) throws {
     reaping[line] = nil
     // A poll kicks what it published itself.
-    if line == 0 ? home.hasUnpublished : loop.hasUnpublished { try kick(line) }
+    if members[line].hasUnpublished { try kick(line) }
   }
 
   /// A part ends: by a reap, or because its queue stands still.
@@ -307,29 +291,18 @@ public final class SpreadWorld: SteppedWorld {
   // MARK: - Oracles
 
   func check() {
-    for problem in [
-      home.brokenInvariant(), loop.brokenInvariant(), home.touchedPoison(), loop.touchedPoison(),
-    ] {
-      if let problem { ledger.fail(problem) }
+    for member in members {
+      if let broken = member.brokenInvariant() { ledger.fail(broken) }
+      if let touched = member.touchedPoison() { ledger.fail(touched) }
+      member.poison()
     }
-    home.poison()
-    loop.poison()
   }
 
   func finish() {
-    ledger.finish()
-    if !home.isIdle || !loop.isIdle {
+    ledger.finish(buffers, stages.map(\.disk))
+    if !members.allSatisfy(\.isIdle) {
       ledger.fail("home or loop is not at rest, and nothing can happen any more")
     }
-    if stages.contains(where: { !$0.disk.dmaFaults.isEmpty }) {
-      ledger.fail("DMA outside of what is mapped")
-    }
-    for (index, entry) in ledger.entries.enumerated() where entry.ended > 0 {
-      if buffers[index].buffer?.isAsGivenBack == false {
-        ledger.fail("the buffer of operation \(index) was written to")
-      }
-    }
-    if schedule.isForeign { ledger.fail("the schedule is another scenario's") }
   }
 
   func fingerprint(_ add: (UInt64) -> Void) {

@@ -1,17 +1,23 @@
-/// A world of several threads whose steps are taken in one: what the runs of all have in common.
+import VBlkDriver
+
+/// A world whose steps are taken in one thread, in any order: what the runs of all have in common.
 protocol SteppedWorld: World {
   /// A step that can be taken.
   associatedtype Event: Equatable
 
+  var scenario: Scenario { get }
   var schedule: Schedule { get set }
   var ledger: QueueLedger { get set }
+  var device: DeviceSide { get set }
+  /// Whether ``settle()`` was called.
+  var isSettling: Bool { get }
   /// Steps that a run may have: more is a livelock.
   var budget: Int { get }
   /// No thread stands in the midst of a step: the state can be looked at.
   var isBetweenSteps: Bool { get }
 
   /// Begins a run, from rest.
-  func begin()
+  func begin() throws
   /// The steps that can be taken, in a fixed order; none at the end.
   func possible() -> [Event]
   /// Whose step it is.
@@ -33,7 +39,7 @@ extension SteppedWorld {
     self.schedule = schedule
     self.schedule.rewind()
     defer { schedule = self.schedule }
-    begin()
+    try begin()
     var steps = 0
     var isStopped = false
     while ledger.problem == nil {
@@ -52,8 +58,32 @@ extension SteppedWorld {
       }
     }
     if ledger.problem == nil { finish() }
+    if self.schedule.isForeign { ledger.fail("the schedule is another scenario's") }
     if let problem = ledger.problem { return .violation(problem) }
     return isStopped ? .known : .ended
+  }
+
+  /// The device of a line takes what it was told of. How each bio will end is a choice of the
+  /// schedule.
+  ///
+  /// - Parameters:
+  ///   - line: Which.
+  ///   - operation: Whose the request in a slot is.
+  /// - Returns: What was taken.
+  /// - Throws: What the emulator throws where the world itself is wrong.
+  @discardableResult
+  func fetch(
+    _ line: Int, operation: (InFlightTags, UInt16) -> Int?
+  ) throws -> ArraySlice<DeviceSide.Request> {
+    let known = device.requests.count
+    let problem = try device.fetch(
+      line,
+      status: {
+        scenario.statuses > 1 && !isSettling ? UInt8(schedule.choose(scenario.statuses)) : 0
+      },
+      operation: operation)
+    if let problem { ledger.fail(problem) }
+    return device.requests[known...]
   }
 
   private func hashed() -> UInt64 {

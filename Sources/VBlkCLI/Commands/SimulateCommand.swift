@@ -66,7 +66,12 @@ struct SimulateCommand: ParsableCommand {
   private func explore(_ scenarios: [Scenario]) throws {
     var schedules = 0
     var violations = 0
-    Self.printRow("scenario", "ring", "how", "schedules", "states", "ms", "result")
+    // A row is shown as soon as it is known: a walk may take minutes.
+    let names = ["scenario", "ring", "how", "schedules", "states", "ms", "result"]
+    let widths = [22, 14, 6, 9, 9, 7, 0]
+    let table = TextTable(
+      zip(names, widths.indices).map { ($0, (3...5).contains($1) ? .right : .left) })
+    Terminal.line(table.line(names, widths))
     for scenario in scenarios {
       for ring in rings(of: scenario) {
         let start = Clock.nanoseconds
@@ -74,10 +79,12 @@ struct SimulateCommand: ParsableCommand {
         schedules += report.schedules
         let isSampled = Scenarios.sampled.contains(scenario)
         let good = report.isClosed ? "closed" : isSampled ? "clean" : "clean so far"
-        Self.printRow(
+        let row = [
           scenario.name, ring.rawValue, isSampled ? "random" : "all", "\(report.schedules)",
           "\(report.states)", "\((Clock.nanoseconds - start) / 1_000_000)",
-          report.violation?.message ?? good)
+          report.violation?.message ?? good,
+        ]
+        Terminal.line(table.line(row, widths))
         guard let violation = report.violation else { continue }
         violations += 1
         Terminal.line(
@@ -103,20 +110,4 @@ struct SimulateCommand: ParsableCommand {
 
   /// Random schedules of each scenario and ring, where no limit is given.
   private static let sampleCount = 100_000
-
-  /// One row, as soon as it is known: a walk may take minutes.
-  private static func printRow(
-    _ scenario: String, _ ring: String, _ how: String, _ schedules: String, _ states: String,
-    _ milliseconds: String, _ result: String
-  ) {
-    func left(_ text: String, _ width: Int) -> String {
-      text + String(repeating: " ", count: max(0, width - text.count))
-    }
-    func right(_ text: String, _ width: Int) -> String {
-      String(repeating: " ", count: max(0, width - text.count)) + text
-    }
-    Terminal.line(
-      left(scenario, 23) + left(ring, 16) + left(how, 8) + right(schedules, 10)
-        + right(states, 10) + right(milliseconds, 9) + "  " + result)
-  }
 }

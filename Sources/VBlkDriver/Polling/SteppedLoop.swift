@@ -2,7 +2,7 @@
 /// decides when each step of the loop's round is taken.
 ///
 /// One thread at a time, but for the steps of a part's end, between which others may act.
-package final class SteppedLoop: @unchecked Sendable {  // one thread acts at a time
+package final class SteppedLoop: SteppedMember, @unchecked Sendable {  // one thread acts at a time
   private var loop: LoopQueue
   /// How others reach it.
   package let shared: SharedQueue
@@ -12,6 +12,8 @@ package final class SteppedLoop: @unchecked Sendable {  // one thread acts at a 
     loop = LoopQueue(queue, waker: try LoopWaker())
     shared = loop.shared
   }
+
+  package func withQueue<Result>(_ body: (inout Queue) -> Result) -> Result { body(&loop.queue) }
 
   // MARK: - Steps
 
@@ -26,17 +28,8 @@ package final class SteppedLoop: @unchecked Sendable {  // one thread acts at a 
   /// - Returns: Whether one was taken.
   package func takeRequest() -> Bool { loop.takeRequests(max: 1) > 0 }
 
-  /// Shows the device what was begun.
-  package func kick() { loop.queue.kick() }
-
-  /// Reaps one used entry; a part may end by it.
-  package func reapOne() -> Bool { loop.queue.stepReap() }
-
   /// Polls the queue for one completion, and hands it to its port.
   package func deliverOne() { loop.reap(max: 1) }
-
-  /// Follows a reset or a restart.
-  package func follow() { loop.queue.stepFollow() }
 
   // MARK: - What can be done
 
@@ -53,17 +46,6 @@ package final class SteppedLoop: @unchecked Sendable {  // one thread acts at a 
     loop.queue.freeCount > 0 && loop.queue.hasSlot || !loop.queue.isRunning
   }
 
-  package var hasUnpublished: Bool { loop.queue.hasUnpublished }
-  package var isRunning: Bool { loop.queue.isRunning }
-  package var mustFollow: Bool { loop.queue.mustFollow }
-  package var keptCount: Int { loop.queue.keptCount }
-  package var hasStalled: Bool { loop.queue.hasStalled }
-  package var reapedIndex: UInt16 { loop.queue.reapedIndex }
-  package var inFlightTags: InFlightTags { loop.queue.inFlightTags }
-  /// Doorbells rung, or found unwanted.
-  package var rings: UInt64 {
-    loop.queue.statistics.kicks + loop.queue.statistics.suppressedKicks
-  }
   /// Nothing is in flight here, and nothing was brought.
   package var isIdle: Bool { loop.queue.isIdle && loop.isQuiet }
 
@@ -75,10 +57,7 @@ package final class SteppedLoop: @unchecked Sendable {  // one thread acts at a 
 
   // MARK: - Oracles
 
-  package func restartPolls() { loop.queue.restartPolls() }
   package func brokenInvariant() -> String? { loop.queue.brokenInvariant() }
-  package func touchedPoison() -> String? { loop.queue.touchedPoison() }
-  package func poison() { loop.queue.poison() }
 
   /// What the loop's further behaviour depends on.
   package func fingerprint(_ add: (UInt64) -> Void) {

@@ -47,6 +47,9 @@ extension Queue {
   /// How many used entries have been reaped since the ring began, modulo 2^16.
   package var reapedIndex: UInt16 { lastUsed }
 
+  /// Doorbells rung, or found unwanted.
+  package var rings: UInt64 { counters.kicks + counters.suppressedKicks }
+
   /// Who is in flight, for a device that asks while a call that waits has the queue.
   package var inFlightTags: InFlightTags { InFlightTags(records: records, dios: dios) }
 

@@ -19,7 +19,7 @@ struct SpreadHome: ~Copyable {
   let layout: SpreadLayout
   let table: SpreadTable
   private var freeRecord: UInt32 = 0
-  private var doneFirst = BioRecord.none
+  private(set) var doneFirst = BioRecord.none
   private var doneLast = BioRecord.none
   /// Accepted and not ended.
   private(set) var inFlight = 0
@@ -339,17 +339,14 @@ struct SpreadHome: ~Copyable {
     queue.close()
   }
 
-  private var unfinished: Int { inFlight - doneRecords.count }
-
-  /// Done and not taken, in their order.
-  var doneRecords: [UInt32] {
-    var done: [UInt32] = []
+  private var unfinished: Int {
+    var done = 0
     var index = doneFirst
     while index != BioRecord.none {
-      done.append(index)
+      done += 1
       index = records[index].next
     }
-    return done
+    return inFlight - done
   }
 
   /// Ends the home: what is in flight first; what is done and not taken is dropped.

@@ -3,7 +3,7 @@ import Synchronization
 
 /// The home of a group, a step at a time: for the explorer of interleavings, which lets the other
 /// members and the devices act between any two of them.
-package final class SteppedHome: @unchecked Sendable {  // one thread acts at a time
+package final class SteppedHome: SteppedMember, @unchecked Sendable {  // one thread acts at a time
   private var home: SpreadHome
   /// What was issued, before the submitter's own drop.
   private var issued: (record: UInt32, block: BlockReference)?
@@ -21,6 +21,8 @@ package final class SteppedHome: @unchecked Sendable {  // one thread acts at a 
     options.partByteCount = 1
     home = PollGroup.makeHome(queue, with: others, options: options, pause: pause)
   }
+
+  package func withQueue<Result>(_ body: (inout Queue) -> Result) -> Result { body(&home.queue) }
 
   // MARK: - Steps
 
@@ -55,39 +57,20 @@ package final class SteppedHome: @unchecked Sendable {  // one thread acts at a 
     return .completed(result, DMABuffer(block))
   }
 
-  /// Shows the home's device what was begun.
-  package func kick() { home.queue.kick() }
-
-  /// Reaps one used entry; a part may end by it.
-  package func reapOne() -> Bool { home.queue.stepReap() }
-
   /// Takes what the other members have finished, and ends its stage.
   package func takeInbox() { home.takeInbox() }
 
   /// The operation that ended first.
   package func takeDone() -> Completion? { home.takeDone() }
 
-  /// Follows a reset or a restart.
-  package func follow() { home.queue.stepFollow() }
-
   // MARK: - What can be done
 
   /// The record of what was issued and waits for ``drop()``.
   package var issuedRecord: UInt32? { issued?.record }
   package var hasInbox: Bool { !home.table.inbox.isEmpty }
-  package var hasDone: Bool { !home.doneRecords.isEmpty }
+  package var hasDone: Bool { home.doneFirst != BioRecord.none }
   /// Operations accepted and not taken.
   package var inFlight: Int { home.inFlight }
-  package var freeSlots: Int { home.queue.freeCount }
-  package var hasUnpublished: Bool { home.queue.hasUnpublished }
-  package var isRunning: Bool { home.queue.isRunning }
-  package var mustFollow: Bool { home.queue.mustFollow }
-  package var reapedIndex: UInt16 { home.queue.reapedIndex }
-  package var inFlightTags: InFlightTags { home.queue.inFlightTags }
-  /// Doorbells rung, or found unwanted.
-  package var rings: UInt64 {
-    home.queue.statistics.kicks + home.queue.statistics.suppressedKicks
-  }
   /// Nothing is in flight, waits, or is reserved.
   package var isIdle: Bool {
     home.queue.isIdle && home.inFlight == 0 && issued == nil && !hasInbox
@@ -98,23 +81,24 @@ package final class SteppedHome: @unchecked Sendable {  // one thread acts at a 
 
   // MARK: - Oracles
 
-  package func restartPolls() { home.queue.restartPolls() }
-  package func touchedPoison() -> String? { home.queue.touchedPoison() }
-  package func poison() { home.queue.poison() }
-
   /// What is wrong with the books of the queue, or with the counts of the spread dios.
   package func brokenInvariant() -> String? {
     if let broken = home.queue.brokenInvariant() { return broken }
-    for index in home.doneRecords where home.table.shared[index].count.load(ordering: .relaxed) != 0
-    {
+    for index in doneRecords where home.table.shared[index].count.load(ordering: .relaxed) != 0 {
       return "spread dio \(index) is done, and its count is not 0"
     }
     return nil
   }
 
-  /// References of a spread dio.
-  package func count(_ record: UInt32) -> Int {
-    Int(home.table.shared[record].count.load(ordering: .relaxed))
+  /// Done and not taken, in their order.
+  private var doneRecords: [UInt32] {
+    var done: [UInt32] = []
+    var index = home.doneFirst
+    while index != BioRecord.none {
+      done.append(index)
+      index = home.table.records[index].next
+    }
+    return done
   }
 
   /// What home's further behaviour depends on.
@@ -133,7 +117,7 @@ package final class SteppedHome: @unchecked Sendable {  // one thread acts at a 
       add(reserved == BioRecord.none ? 0 : UInt64(home.queue.dios[reserved].code) + 1)
     }
     add(UInt64(table.inbox.indexes(add)))
-    for index in home.doneRecords { add(UInt64(index)) }
+    for index in doneRecords { add(UInt64(index)) }
     add(UInt64(home.inFlight) << 8 | UInt64(issued.map { $0.record + 1 } ?? 0))
   }
 }
