@@ -1,5 +1,5 @@
-/// A queue that the explorer of interleavings drives a step at a time: that of a group's home, or of
-/// a loop.
+/// A queue that the explorer of interleavings drives a step at a time: that of a group's home, or
+/// of a loop.
 package protocol SteppedMember: AnyObject {
   /// Lends the queue to `body`.
   func withQueue<Result>(_ body: (inout Queue) -> Result) -> Result
